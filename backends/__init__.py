@@ -1,0 +1,1 @@
+"""The backends that come with Futurama, one module each; ``import futurama.backends.memory``."""

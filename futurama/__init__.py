@@ -1,0 +1,1 @@
+"""Futurama runs an event at a given time."""

@@ -1,0 +1,129 @@
+"""Everything that Futurama raises.
+
+* FuturamaError
+  x ConfigError              a key or value of the configuration is wrong
+    + UnknownBackendError    no installed package provides the backend
+  x InvalidEventError        an id, type, time or datum that no backend may store
+  x EventExistsError         the id is taken and ``if_exists`` is ``"raise"``
+  x QueueStoppedError        the queue was used after ``stop()``
+  x BackendError             the backend could not do what was asked
+    + BackendUnavailableError  not now; nothing was changed; a repeat makes sense
+    + OutcomeUnknownError      the change was made or not; a repeat is safe
+    + BackendSetupError        wrong password, missing table, missing right
+    + BackendRejectedError     the backend refuses this item; a repeat is refused too
+* GiveUp                     raised *by a trigger*: do not try this event again
+
+Every error shows the offending value and says what to do next. Secrets never appear.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "BackendError",
+    "BackendRejectedError",
+    "BackendSetupError",
+    "BackendUnavailableError",
+    "ConfigError",
+    "EventExistsError",
+    "FuturamaError",
+    "GiveUp",
+    "InvalidEventError",
+    "OutcomeUnknownError",
+    "QueueStoppedError",
+    "UnknownBackendError",
+]
+
+
+class FuturamaError(Exception):
+    """The root of all errors that Futurama raises."""
+
+
+class ConfigError(FuturamaError, ValueError):
+    """A key or a value of the configuration is wrong.
+
+    Attributes:
+        key: the offending key, or None when the whole file is unreadable.
+    """
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class UnknownBackendError(ConfigError):
+    """No installed package provides the backend that the configuration names."""
+
+
+class InvalidEventError(FuturamaError, ValueError):
+    """A part of an event cannot be stored; nothing was written.
+
+    Attributes:
+        field: which part: ``"id"``, ``"trigger_type"``, ``"trigger_time"`` or ``"data"``.
+    """
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class EventExistsError(FuturamaError):
+    """An event with this id is stored already; it was left as it is.
+
+    Attributes:
+        event_id: the id that is taken.
+    """
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(
+            f"an event with the id {event_id!r} exists already; choose another id, or pass "
+            'if_exists="keep" to leave the stored event alone or if_exists="replace" to overwrite it'
+        )
+        self.event_id = event_id
+
+
+class QueueStoppedError(FuturamaError, RuntimeError):
+    """The queue was used after ``stop()``; make a new one."""
+
+
+class BackendError(FuturamaError):
+    """The backend could not do what was asked.
+
+    Attributes:
+        backend: the backend's name, for people (``"mysql"``).
+        retryable: whether the same call can succeed later without anyone's help.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, backend: str) -> None:
+        super().__init__(f"{backend}: {message}")
+        self.backend = backend
+
+
+class BackendUnavailableError(BackendError):
+    """The backend is out of reach or overloaded; *nothing was changed*; try again later."""
+
+    retryable = True
+
+
+class OutcomeUnknownError(BackendError):
+    """The answer was lost on its way: the change was made, or it was not.
+
+    Every operation of the protocol may be repeated safely after this error.
+    """
+
+    retryable = True
+
+
+class BackendSetupError(BackendError):
+    """Someone has to act: wrong password, missing database or table, missing right."""
+
+
+class BackendRejectedError(BackendError):
+    """The backend refuses this very item (not its neighbours); a repeat is refused too."""
+
+
+class GiveUp(Exception):  # noqa: N818 -- an instruction from a trigger, not a failure of Futurama
+    """Raise it in a trigger to move the event to the dead letters at once, with this reason."""

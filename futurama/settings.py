@@ -1,0 +1,117 @@
+"""From a flat mapping to a checked attrs object: one way for the core's keys and every backend's."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import attrs
+
+from futurama.errors import ConfigError
+
+__all__ = ["describe", "key", "load", "masked", "unknown_key"]
+
+T = TypeVar("T")
+
+_DOC, _UNIT, _SECRET, _MINIMUM = "doc", "unit", "secret", "minimum"
+
+
+def key(
+    default: Any,
+    doc: str,
+    *,
+    unit: str = "",
+    secret: bool = False,
+    minimum: float | None = None,
+) -> Any:
+    """An attrs field that is a key of the configuration.
+
+    Args:
+        default: its value when the key is absent.
+        doc: one sentence for the documentation and the command line.
+        unit: ``"s"``, ``"ms"``, ``"events"`` ...; empty where there is none.
+        secret: never shown, neither in ``repr`` nor in errors.
+        minimum: the least number allowed.
+    """
+    metadata = {_DOC: doc, _UNIT: unit, _SECRET: secret, _MINIMUM: minimum}
+    return attrs.field(
+        default=default, repr=(lambda _: "'***'") if secret else True, metadata=metadata
+    )
+
+
+def load(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Make a ``cls`` from ``values``, whose keys must all be fields of ``cls``.
+
+    An int is accepted where a float is wanted; nothing else is converted.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type or a number below the minimum; names the key,
+            the value (unless secret) and what would be right.
+    """
+    fields = attrs.fields_dict(cls)  # type: ignore[arg-type]  # any attrs class
+    hints = get_type_hints(cls)
+    checked = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise unknown_key(name, value, {n: is_secret(f) for n, f in fields.items()})
+        checked[name] = _check(name, value, hints[name], fields[name])
+    return cls(**checked)
+
+
+def unknown_key(name: str, value: object, known: Mapping[str, bool]) -> ConfigError:
+    """The error for a key that nobody knows.
+
+    Args:
+        name: the key.
+        value: its value; not shown when the nearest known key is a secret one.
+        known: all known keys, and whether each is secret.
+    """
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    shown = "***" if near and known[near[0]] else repr(value)
+    advice = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(sorted(known))}"
+    return ConfigError(f"unknown configuration key {name!r} (value {shown}): {advice}", key=name)
+
+
+def is_secret(field: attrs.Attribute[Any]) -> bool:
+    """Whether the key must never be shown."""
+    return bool(field.metadata.get(_SECRET))
+
+
+def masked(values: Mapping[str, Any], secrets: Collection[str]) -> dict[str, Any]:
+    """A copy of ``values`` that can be shown."""
+    return {name: "***" if name in secrets else value for name, value in values.items()}
+
+
+def describe(cls: type[Any]) -> list[tuple[str, str, Any, str, str]]:
+    """For documentation: (key, type, default, unit, sentence) of every key of ``cls``."""
+    hints = get_type_hints(cls)
+    return [
+        (name, _type_name(hints[name]), field.default, field.metadata[_UNIT], field.metadata[_DOC])
+        for name, field in attrs.fields_dict(cls).items()
+    ]
+
+
+def _check(name: str, value: Any, hint: Any, field: attrs.Attribute[Any]) -> Any:
+    allowed = get_args(hint) or (hint,)
+    shown = "***" if is_secret(field) else repr(value)
+    # bool is an int for Python, but `"port": true` is a mistake.
+    if type(value) is int and int not in allowed and float in allowed:
+        value = float(value)
+    if type(value) not in allowed:
+        raise ConfigError(
+            f"configuration key {name!r} must be {_type_name(hint)}, "
+            f"got {shown} ({type(value).__name__})",
+            key=name,
+        )
+    minimum = field.metadata[_MINIMUM]
+    if minimum is not None and value is not None and not value >= minimum:
+        raise ConfigError(
+            f"configuration key {name!r} must be at least {minimum:g}, got {shown}", key=name
+        )
+    return value
+
+
+def _type_name(hint: Any) -> str:
+    json_names = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+    return " or ".join(json_names.get(each, "null") for each in (get_args(hint) or (hint,)))
