@@ -1,1 +1,54 @@
-"""Futurama runs an event at a given time."""
+"""Futurama runs an event at a given time: precisely timed, cancellable, durable."""
+
+from futurama.backend import EventBackend
+from futurama.backoff import RetryPolicy
+from futurama.config import Config
+from futurama.errors import (
+    BackendError,
+    BackendRejectedError,
+    BackendSetupError,
+    BackendUnavailableError,
+    ConfigError,
+    EventExistsError,
+    FuturamaError,
+    GiveUp,
+    InvalidEventError,
+    OutcomeUnknownError,
+    QueueStoppedError,
+    TryAgain,
+    UnknownBackendError,
+)
+from futurama.events import (
+    CancelOutcome,
+    Event,
+    EventStatus,
+    RescheduleOutcome,
+    TriggerResult,
+)
+from futurama.queue import Draft, Queue
+
+__all__ = [
+    "BackendError",
+    "BackendRejectedError",
+    "BackendSetupError",
+    "BackendUnavailableError",
+    "CancelOutcome",
+    "Config",
+    "ConfigError",
+    "Draft",
+    "Event",
+    "EventBackend",
+    "EventExistsError",
+    "EventStatus",
+    "FuturamaError",
+    "GiveUp",
+    "InvalidEventError",
+    "OutcomeUnknownError",
+    "Queue",
+    "QueueStoppedError",
+    "RescheduleOutcome",
+    "RetryPolicy",
+    "TriggerResult",
+    "TryAgain",
+    "UnknownBackendError",
+]

@@ -12,6 +12,7 @@
     + BackendSetupError        wrong password, missing table, missing right
     + BackendRejectedError     the backend refuses this item; a repeat is refused too
 * GiveUp                     raised *by a trigger*: do not try this event again
+* TryAgain                   raised *by a trigger*: try later, by the backoff
 
 Every error shows the offending value and says what to do next. Secrets never appear.
 """
@@ -32,6 +33,7 @@ __all__ = [
     "InvalidEventError",
     "OutcomeUnknownError",
     "QueueStoppedError",
+    "TryAgain",
     "UnknownBackendError",
 ]
 
@@ -72,15 +74,17 @@ class EventExistsError(FuturamaError):
     """An event with this id is stored already; it was left as it is.
 
     Attributes:
-        event_id: the id that is taken.
+        event_ids: the ids that are taken; more than one only from ``create_many``.
     """
 
-    def __init__(self, event_id: str) -> None:
+    def __init__(self, *event_ids: str) -> None:
+        others = f" (and {len(event_ids) - 1} more)" if event_ids[1:] else ""
         super().__init__(
-            f"an event with the id {event_id!r} exists already; choose another id, or pass "
-            'if_exists="keep" to leave the stored event alone or if_exists="replace" to overwrite it'
+            f"an event with the id {event_ids[0]!r}{others} exists already; choose another id, or "
+            'pass if_exists="keep" to leave the stored event alone or if_exists="replace" to '
+            "overwrite it"
         )
-        self.event_id = event_id
+        self.event_ids = event_ids
 
 
 class QueueStoppedError(FuturamaError, RuntimeError):
@@ -127,3 +131,7 @@ class BackendRejectedError(BackendError):
 
 class GiveUp(Exception):  # noqa: N818 -- an instruction from a trigger, not a failure of Futurama
     """Raise it in a trigger to move the event to the dead letters at once, with this reason."""
+
+
+class TryAgain(Exception):  # noqa: N818 -- as above
+    """Raise it in a trigger to have the event called again, with this reason and no traceback logged."""

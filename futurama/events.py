@@ -100,7 +100,7 @@ class TriggerResult:
         data: with RETRY: replaces the event's data; None leaves it as it is.
     """
 
-    status: EventStatus
+    status: EventStatus = attrs.field(converter=EventStatus)
     trigger_time: datetime | None = None
     data: Any = None
 

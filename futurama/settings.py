@@ -10,7 +10,7 @@ import attrs
 
 from futurama.errors import ConfigError
 
-__all__ = ["describe", "key", "load", "masked", "unknown_key"]
+__all__ = ["checked", "describe", "key", "load"]
 
 T = TypeVar("T")
 
@@ -40,26 +40,37 @@ def key(
     )
 
 
-def load(cls: type[T], values: Mapping[str, Any]) -> T:
+def load(cls: type[T], values: Mapping[str, Any], *, also_known: Collection[str] = ()) -> T:
     """Make a ``cls`` from ``values``, whose keys must all be fields of ``cls``.
 
-    An int is accepted where a float is wanted; nothing else is converted.
+    Args:
+        cls: an attrs class whose fields were made by :func:`key`.
+        values: the keys given.
+        also_known: keys that are not ``cls``'s business but may be what a misspelt key meant.
 
     Raises:
         ConfigError: an unknown key, a wrong type or a number below the minimum; names the key,
             the value (unless secret) and what would be right.
     """
-    fields = attrs.fields_dict(cls)  # type: ignore[arg-type]  # any attrs class
+    return cls(**checked(cls, values, also_known=also_known))
+
+
+def checked(
+    cls: type[Any], values: Mapping[str, Any], *, also_known: Collection[str] = ()
+) -> dict[str, Any]:
+    """``values`` as :func:`load` would pass them to ``cls``; an int becomes a float where wanted."""
+    fields = attrs.fields_dict(cls)
     hints = get_type_hints(cls)
-    checked = {}
+    known = dict.fromkeys(also_known, False) | {n: _is_secret(f) for n, f in fields.items()}
+    result = {}
     for name, value in values.items():
         if name not in fields:
-            raise unknown_key(name, value, {n: is_secret(f) for n, f in fields.items()})
-        checked[name] = _check(name, value, hints[name], fields[name])
-    return cls(**checked)
+            raise _unknown_key(name, value, known)
+        result[name] = _check(name, value, hints[name], fields[name])
+    return result
 
 
-def unknown_key(name: str, value: object, known: Mapping[str, bool]) -> ConfigError:
+def _unknown_key(name: str, value: object, known: Mapping[str, bool]) -> ConfigError:
     """The error for a key that nobody knows.
 
     Args:
@@ -73,14 +84,9 @@ def unknown_key(name: str, value: object, known: Mapping[str, bool]) -> ConfigEr
     return ConfigError(f"unknown configuration key {name!r} (value {shown}): {advice}", key=name)
 
 
-def is_secret(field: attrs.Attribute[Any]) -> bool:
+def _is_secret(field: attrs.Attribute[Any]) -> bool:
     """Whether the key must never be shown."""
     return bool(field.metadata.get(_SECRET))
-
-
-def masked(values: Mapping[str, Any], secrets: Collection[str]) -> dict[str, Any]:
-    """A copy of ``values`` that can be shown."""
-    return {name: "***" if name in secrets else value for name, value in values.items()}
 
 
 def describe(cls: type[Any]) -> list[tuple[str, str, Any, str, str]]:
@@ -89,12 +95,13 @@ def describe(cls: type[Any]) -> list[tuple[str, str, Any, str, str]]:
     return [
         (name, _type_name(hints[name]), field.default, field.metadata[_UNIT], field.metadata[_DOC])
         for name, field in attrs.fields_dict(cls).items()
+        if _DOC in field.metadata
     ]
 
 
 def _check(name: str, value: Any, hint: Any, field: attrs.Attribute[Any]) -> Any:
     allowed = get_args(hint) or (hint,)
-    shown = "***" if is_secret(field) else repr(value)
+    shown = "***" if _is_secret(field) else repr(value)
     # bool is an int for Python, but `"port": true` is a mistake.
     if type(value) is int and int not in allowed and float in allowed:
         value = float(value)

@@ -1,0 +1,111 @@
+"""Natural batching: what arrives while one batch is being written becomes the next batch."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from futurama.errors import FuturamaError
+
+__all__ = ["Batcher"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Ticket(Generic[Item, Result]):
+    """One item on its way, and its caller, who waits."""
+
+    __slots__ = ("_woken", "error", "is_done", "item", "leads", "result")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.result: Result | None = None
+        self.error: Exception | None = None
+        self.is_done = False
+        self.leads = False
+        self._woken = (
+            threading.Lock()
+        )  # locked until woken, which happens once: cheaper than an Event
+        self._woken.acquire()
+
+    def wait(self) -> None:
+        self._woken.acquire()
+
+    def wake(self) -> None:
+        self._woken.release()
+
+
+class Batcher(Generic[Item, Result]):
+    """Turns many single calls into few batched ones, without a timer and without a thread.
+
+    The first caller writes its item at once. Callers that come meanwhile leave their items and
+    wait; when the write returns, one of them writes all that has gathered. So an idle system has
+    the latency of a single write, and a busy one the throughput of batches (group commit).
+
+    An item that the backend refuses does not fail its neighbours: such a batch is written again
+    one by one.
+
+    Args:
+        flush: writes a batch, returns one result per item, or raises.
+        max_batch: at most so many items per batch.
+    """
+
+    def __init__(
+        self, flush: Callable[[Sequence[Item]], Sequence[Result]], *, max_batch: int
+    ) -> None:
+        self._flush = flush
+        self._max_batch = max_batch
+        self._lock = threading.Lock()
+        self._pending: deque[_Ticket[Item, Result]] = deque()
+        self._has_leader = False
+
+    def call(self, item: Item) -> Result:
+        """Write ``item`` in some batch; return its result or raise its error."""
+        ticket: _Ticket[Item, Result] = _Ticket(item)
+        with self._lock:
+            self._pending.append(ticket)
+            ticket.leads, self._has_leader = not self._has_leader, True
+        if not ticket.leads:
+            ticket.wait()
+        if ticket.leads:
+            self._lead(ticket)
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.result  # type: ignore[return-value]  # done without an error
+
+    def _lead(self, own: _Ticket[Item, Result]) -> None:
+        """Write until ``own`` is done, then let a caller who came meanwhile go on."""
+        while not own.is_done:
+            with self._lock:
+                size = min(len(self._pending), self._max_batch)
+                batch = [self._pending.popleft() for _ in range(size)]
+            self._write(batch)
+            for ticket in batch:
+                if ticket is not own:
+                    ticket.wake()
+        with self._lock:
+            self._has_leader = bool(self._pending)
+            if self._has_leader:
+                self._pending[0].leads = True
+                self._pending[0].wake()
+
+    def _write(self, batch: Sequence[_Ticket[Item, Result]]) -> None:
+        try:
+            results = self._flush([ticket.item for ticket in batch])
+        except Exception as exc:  # handed to everyone who waits for this batch
+            if len(batch) > 1 and _may_be_one_item(exc):
+                for ticket in batch:
+                    self._write([ticket])
+                return
+            for ticket in batch:
+                ticket.error, ticket.is_done = exc, True
+            return
+        for ticket, result in zip(batch, results, strict=True):
+            ticket.result, ticket.is_done = result, True
+
+
+def _may_be_one_item(error: Exception) -> bool:
+    return isinstance(error, FuturamaError) and not getattr(error, "retryable", False)

@@ -1,0 +1,167 @@
+"""Making the calls: from a held claim that is due to a report of how its call ended."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from futurama import triggers
+from futurama.backend import Capabilities, Settlement
+from futurama.backoff import RetryPolicy
+from futurama.clock import BackendClock
+from futurama.errors import GiveUp, TryAgain
+from futurama.events import Event
+from futurama.held import Held, HeldClaims
+from futurama.reports import Report
+from futurama.runtime import Coroutines
+from futurama.stats import Stats
+from futurama.triggers import BoundTrigger, Ending, Verdict
+
+__all__ = ["Caller"]
+
+_log = logging.getLogger("futurama.calls")
+
+
+class Caller:
+    """Calls triggers, functions at once and coroutines on the event loop, and judges the outcome.
+
+    Args:
+        bound: the triggers, by trigger type.
+        default_policy: when to try an event again for which no trigger is registered here.
+        capabilities: of the backend.
+        keeps_dead_letters: whether to bury what cannot be called; else it is forgotten.
+        report: takes the reports.
+    """
+
+    def __init__(
+        self,
+        bound: Mapping[str, BoundTrigger],
+        held: HeldClaims,
+        *,
+        default_policy: RetryPolicy,
+        capabilities: Capabilities,
+        keeps_dead_letters: bool,
+        clock: BackendClock,
+        coroutines: Coroutines,
+        stats: Stats,
+        report: Callable[[Report], None],
+    ) -> None:
+        self._triggers = bound
+        self._held = held
+        self._default_policy = default_policy
+        self._capabilities = capabilities
+        self._keeps_dead_letters = keeps_dead_letters
+        self._clock = clock
+        self._coroutines = coroutines
+        self._stats = stats
+        self._report = report
+
+    def perform(self, held: Held) -> None:
+        """Make the call that is due."""
+        trigger = self._triggers.get(held.claim.trigger_type)
+        if trigger is not None and trigger.is_async:
+            self._coroutines.submit(partial(self._call_async, held, trigger))
+        elif self._held.start(held):
+            self._call(held, trigger)
+
+    async def close_triggers(self) -> None:
+        """Await ``aclose()`` of every trigger that has one."""
+        for name, trigger in self._triggers.items():
+            if trigger.aclose is not None:
+                try:
+                    await trigger.aclose()
+                except Exception:
+                    _log.exception("closing the trigger for %r failed", name)
+
+    def _call(self, held: Held, trigger: BoundTrigger | None) -> None:
+        event = self._event_to_call(held, trigger)
+        if event is None or trigger is None:
+            return
+        outcome: object
+        try:
+            outcome = trigger.call(event)
+        except BaseException as exc:  # a trigger may raise anything; it must not end the worker
+            outcome = exc
+        if inspect.isawaitable(outcome):
+            self._coroutines.submit(partial(self._await, held, trigger, outcome))
+        else:
+            self._ended(held, trigger, outcome)
+
+    async def _call_async(self, held: Held, trigger: BoundTrigger) -> None:
+        if self._held.start(held):
+            event = self._event_to_call(held, trigger)
+            if event is not None:
+                await self._await(held, trigger, _called(trigger, event))
+
+    async def _await(self, held: Held, trigger: BoundTrigger, call: Awaitable[object]) -> None:
+        outcome: object
+        try:
+            outcome = await call
+        except BaseException as exc:  # as above; a call that was cancelled has no result either
+            outcome = exc
+        self._ended(held, trigger, outcome)
+
+    def _event_to_call(self, held: Held, trigger: BoundTrigger | None) -> Event | None:
+        """The event for the trigger; None if it must not be called, which is then reported."""
+        claim = held.claim
+        if trigger is None:
+            self._stats.count("unknown_type")
+            self._ended(
+                held, None, TryAgain(f"no trigger is registered for {claim.trigger_type!r} here")
+            )
+            return None
+        if trigger.policy.is_exhausted(claim.attempt - 1):
+            # Its attempts were counted but never reported: it may be what kills the instances.
+            self._conclude(
+                held, triggers.bury(claim, f"{claim.attempt - 1} attempts were never reported")
+            )
+            return None
+        try:
+            event = triggers.event_of(claim)
+        except ValueError as exc:
+            self._stats.count("undecodable")
+            self._conclude(held, triggers.bury(claim, f"its data is not JSON: {exc}"))
+            return None
+        self._stats.call_started(self._clock.now_us() - held.due_us)
+        return event
+
+    def _ended(self, held: Held, trigger: BoundTrigger | None, outcome: object) -> None:
+        policy = self._default_policy if trigger is None else trigger.policy
+        verdict = triggers.judge(
+            held.claim,
+            outcome,
+            policy=policy,
+            capabilities=self._capabilities,
+            now=self._clock.now(),
+        )
+        self._conclude(held, verdict, outcome)
+
+    def _conclude(self, held: Held, verdict: Verdict, outcome: object = None) -> None:
+        settlement, counter = verdict.settlement, verdict.ending.value
+        if verdict.ending is not Ending.SUCCEEDED:
+            _log_failure(verdict, outcome)
+        if verdict.ending is Ending.BURIED and not self._keeps_dead_letters:
+            settlement, counter = Settlement.done(held.claim), "forgotten"
+        self._report(Report(held, settlement, counter))
+
+
+async def _called(trigger: BoundTrigger, event: Event) -> object:
+    """Makes the call inside of the coroutine, so that one with a wrong signature fails there."""
+    return await trigger.call(event)
+
+
+def _log_failure(verdict: Verdict, outcome: object) -> None:
+    claim, due = verdict.settlement.claim, verdict.settlement.due
+    is_surprise = isinstance(outcome, BaseException) and not isinstance(outcome, GiveUp | TryAgain)
+    _log.log(
+        logging.ERROR if verdict.ending is Ending.BURIED else logging.WARNING,
+        "event %s (%s), attempt %d: %s; %s",
+        claim.id,
+        claim.trigger_type,
+        claim.attempt,
+        verdict.reason,
+        "no further attempt" if due is None else f"next attempt at {due.isoformat()}",
+        exc_info=outcome if is_surprise else None,  # type: ignore[arg-type]  # then an exception
+    )

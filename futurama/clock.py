@@ -1,0 +1,74 @@
+"""The time that all instances agree on: the backend's clock, carried forward by a local timer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from futurama.runtime import Runtime
+from futurama.times import from_us, to_us
+
+__all__ = ["BackendClock"]
+
+_log = logging.getLogger("futurama.clock")
+
+_READINGS = 3
+"""Readings per sample; the quickest counts."""
+
+_SKEW_WORTH_A_WARNING_US = 1_000_000
+
+
+class BackendClock:
+    """Shows the backend's time without asking it every time, so local clocks may be wrong or jump.
+
+    The offset to the local monotonic timer is measured by :meth:`sample`. The backend read its
+    clock at some moment between the question and the arrival of the answer; we assume the latest
+    one. So this clock may be behind the backend's by one round trip, but is never ahead of it, and
+    what is called when this clock says so is never called early.
+
+    Args:
+        read_backend: returns the backend's time, for example ``backend.now``.
+        runtime: the local timer, and the local clock for comparison.
+    """
+
+    def __init__(self, read_backend: Callable[[], datetime], runtime: Runtime) -> None:
+        self._read_backend = read_backend
+        self._monotonic_us = runtime.monotonic_us
+        self._wall_us = runtime.wall_us
+        self._offset_us: int | None = None
+        self._warned = False
+        self.skew_us = 0
+
+    def sample(self) -> None:
+        """Measure the offset anew; raises what the backend raises, and then keeps the old offset."""
+        round_trip_us, offset_us, backend_us = min(self._read() for _ in range(_READINGS))
+        self._offset_us = offset_us
+        self._watch_skew(backend_us - self._wall_us(), round_trip_us)
+
+    def now_us(self) -> int:
+        """The backend's time in microseconds since 1970; :meth:`sample` must have been called."""
+        assert self._offset_us is not None, "sample() comes first"
+        return self._monotonic_us() + self._offset_us
+
+    def now(self) -> datetime:
+        """The backend's time, aware UTC; :meth:`sample` must have been called."""
+        return from_us(self.now_us())
+
+    def _read(self) -> tuple[int, int, int]:
+        asked_us = self._monotonic_us()
+        backend_us = to_us(self._read_backend())
+        answered_us = self._monotonic_us()
+        return answered_us - asked_us, backend_us - answered_us, backend_us
+
+    def _watch_skew(self, skew_us: int, round_trip_us: int) -> None:
+        """Nothing depends on the local wall clock, but people who compare logs should know."""
+        self.skew_us = skew_us
+        is_large = abs(skew_us) > _SKEW_WORTH_A_WARNING_US + round_trip_us
+        if is_large and not self._warned:
+            _log.warning(
+                "the clock of this machine differs from the backend's by %.3f s; events are called "
+                "by the backend's clock, so set this machine's (NTP) before you compare logs",
+                skew_us / 1e6,
+            )
+        self._warned = is_large

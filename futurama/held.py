@@ -1,0 +1,230 @@
+"""The claims that this instance holds, ordered by the time of their calls."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum, auto
+
+from futurama.backend import Claim
+from futurama.times import to_us
+
+__all__ = ["Held", "HeldClaims", "Phase"]
+
+
+class Phase(Enum):
+    """How far a held claim has come."""
+
+    WAITING = auto()
+    """Its call may start."""
+    PARKED = auto()
+    """Its call was due with too little of the lease left; it waits for a renewal."""
+    WITHDRAWN = auto()
+    """Its call will not start here."""
+    STARTED = auto()
+    """Its call has started; it may have ended."""
+    FORGOTTEN = auto()
+    """It is not held any more."""
+
+
+class Held:
+    """One claim and what has become of it here.
+
+    Attributes:
+        claim: as the backend gave it.
+        due_us: when to call, on the backend's clock.
+        lease_end_us: when the claim ends, on the local timer, counted from before it was asked for.
+        phase: how far it has come here.
+    """
+
+    __slots__ = ("claim", "due_us", "lease_end_us", "phase")
+
+    def __init__(self, claim: Claim, lease_end_us: int) -> None:
+        self.claim = claim
+        self.due_us = to_us(claim.due)
+        self.lease_end_us = lease_end_us
+        self.phase = Phase.WAITING
+
+    @property
+    def is_callable(self) -> bool:
+        """Whether its call has yet to start here."""
+        return self.phase in (Phase.WAITING, Phase.PARKED)
+
+
+class HeldClaims:
+    """A heap of claims from which many threads take calls, each at its very time; thread-safe.
+
+    One waiting thread watches the earliest call, the others sleep. Whoever takes a call that is
+    due wakes another to watch in its place and makes the call itself: between the timer and the
+    trigger there is no queue to pass.
+
+    A claim is held from :meth:`add` until :meth:`forget`: before, during and after its call, until
+    the backend knows how it ended.
+
+    Args:
+        now_us: the backend's clock.
+        monotonic_us: the local timer.
+        margin_us: no call starts when less than this is left of the lease.
+    """
+
+    def __init__(
+        self, *, now_us: Callable[[], int], monotonic_us: Callable[[], int], margin_us: int
+    ) -> None:
+        self._now_us = now_us
+        self._monotonic_us = monotonic_us
+        self._margin_us = margin_us
+        self._by_id: dict[str, Held] = {}
+        self._heap: list[tuple[int, int, Held]] = []
+        self._numbers = itertools.count()
+        self._is_closed = False
+        self._is_watched = False
+        self._lock = threading.Lock()
+        self._watcher = threading.Condition(self._lock)
+        self._idle = threading.Condition(self._lock)
+
+    def __len__(self) -> int:
+        """How many claims are held, called or not."""
+        return len(self._by_id)
+
+    def add(self, claims: Iterable[Claim], *, lease_end_us: int) -> None:
+        """Hold ``claims`` and call each when it is due."""
+        with self._lock:
+            for claim in claims:
+                held = Held(claim, lease_end_us)
+                self._by_id[claim.id] = held
+                self._push(held)
+            self._look_again()
+
+    def next(self) -> Held | None:
+        """The next claim that is due, waiting for it; None after :meth:`close`."""
+        with self._lock:
+            while not self._is_closed:
+                if (held := self._pop_due()) is not None:
+                    if self._heap and not self._is_watched:
+                        self._idle.notify()
+                    return held
+                if self._is_watched:
+                    self._idle.wait()
+                else:
+                    self._is_watched = True
+                    seconds = self._seconds_to_next()
+                    self._watcher.wait(min(seconds, threading.TIMEOUT_MAX))
+                    self._is_watched = False
+            return None
+
+    def next_now(self) -> Held | None:
+        """The next claim that is due, or None."""
+        with self._lock:
+            return self._pop_due()
+
+    def seconds_to_next(self) -> float:
+        """How long until the next claim is due; ``math.inf`` if nothing is to be called."""
+        with self._lock:
+            return self._seconds_to_next()
+
+    def is_behind(self, *, count: int, lateness_us: int) -> bool:
+        """Whether ``count`` or more calls wait and the first of them is that late already."""
+        with self._lock:
+            return len(self._heap) >= count and self._now_us() - self._heap[0][0] > lateness_us
+
+    def start(self, held: Held) -> bool:
+        """Whether the call may begin now; from then on it cannot be withdrawn.
+
+        False if it was withdrawn or lost meanwhile, or if too little is left of the lease.
+        """
+        with self._lock:
+            if held.phase is not Phase.WAITING:
+                return False
+            is_short = self._monotonic_us() > held.lease_end_us - self._margin_us
+            held.phase = Phase.PARKED if is_short else Phase.STARTED
+            return not is_short
+
+    def withdraw(self, event_id: str) -> Held | None:
+        """Keep a call from starting; None if it is not held or has started."""
+        with self._lock:
+            held = self._by_id.get(event_id)
+            if held is None or not held.is_callable:
+                return None
+            held.phase = Phase.WITHDRAWN
+            return held
+
+    def withdraw_all(self) -> Sequence[Held]:
+        """Keep all calls from starting that have not."""
+        with self._lock:
+            waiting = [held for held in self._by_id.values() if held.is_callable]
+            for held in waiting:
+                held.phase = Phase.WITHDRAWN
+            return waiting
+
+    def restore(self, held: Held) -> None:
+        """Undo :meth:`withdraw`."""
+        with self._lock:
+            if held.phase is Phase.WITHDRAWN:
+                held.phase = Phase.WAITING
+                self._push(held)
+                self._look_again()
+
+    def forget(self, ended: Iterable[Held]) -> None:
+        """The backend knows how these claims ended, or they are lost."""
+        with self._lock:
+            for held in ended:
+                if self._by_id.get(held.claim.id) is held:
+                    del self._by_id[held.claim.id]
+                held.phase = Phase.FORGOTTEN
+
+    def to_renew(self, *, older_than_us: int) -> Sequence[Held]:
+        """The claims whose lease ends before ``older_than_us`` on the local timer."""
+        with self._lock:
+            return [held for held in self._by_id.values() if held.lease_end_us < older_than_us]
+
+    def earliest_lease_end_us(self) -> int | None:
+        """When the first lease of all ends, on the local timer."""
+        with self._lock:
+            return min((held.lease_end_us for held in self._by_id.values()), default=None)
+
+    def renewed(self, held: Held, *, lease_end_us: int) -> None:
+        """The lease now lasts until ``lease_end_us``; a call that waited for this may start."""
+        with self._lock:
+            held.lease_end_us = lease_end_us
+            if held.phase is Phase.PARKED:
+                held.phase = Phase.WAITING
+                self._push(held)
+                self._look_again()
+
+    def close(self) -> None:
+        """Let :meth:`next` return None in every thread."""
+        with self._lock:
+            self._is_closed = True
+            self._watcher.notify_all()
+            self._idle.notify_all()
+
+    def _push(self, held: Held) -> None:
+        heapq.heappush(self._heap, (held.due_us, next(self._numbers), held))
+
+    def _pop_due(self) -> Held | None:
+        now_us = self._now_us() if self._heap else 0
+        while self._heap:
+            due_us, _, held = self._heap[0]
+            if held.phase is not Phase.WAITING:
+                heapq.heappop(self._heap)
+            elif due_us > now_us:
+                return None
+            else:
+                heapq.heappop(self._heap)
+                return held
+        return None
+
+    def _seconds_to_next(self) -> float:
+        if not self._heap:
+            return math.inf
+        return max(0, self._heap[0][0] - self._now_us()) / 1e6
+
+    def _look_again(self) -> None:
+        """The earliest call may have changed."""
+        if self._is_watched:
+            self._watcher.notify()
+        else:
+            self._idle.notify()

@@ -1,0 +1,498 @@
+"""The queue: what applications hold in their hands."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeAlias, TypeVar, get_args
+
+import attrs
+
+from futurama import payload
+from futurama.backend import (
+    AddOutcome,
+    EventBackend,
+    IfExists,
+    Move,
+    NewEvent,
+    Query,
+    Settlement,
+    check_payload,
+)
+from futurama.backoff import RetryPolicy
+from futurama.batching import Batcher
+from futurama.clock import BackendClock
+from futurama.config import Config
+from futurama.errors import (
+    BackendError,
+    EventExistsError,
+    InvalidEventError,
+    OutcomeUnknownError,
+    QueueStoppedError,
+)
+from futurama.events import CancelOutcome, Event, RescheduleOutcome, check_id
+from futurama.retrying import retrying
+from futurama.runtime import Runtime, ThreadRuntime
+from futurama.scheduler import Scheduler
+from futurama.stats import Stats
+from futurama.times import EARLIEST, to_us, to_utc
+from futurama.triggers import Trigger, bind
+
+__all__ = ["Draft", "Queue"]
+
+_MAX_BATCH = 1000
+"""Most items of one batched write; bounds how long a single write can take."""
+
+_KEEP: Any = object()
+
+Result = TypeVar("Result")
+
+When: TypeAlias = datetime | timedelta
+
+
+@attrs.frozen
+class Draft:
+    """An event to be created by :meth:`Queue.create_many`; the fields are ``create``'s arguments."""
+
+    trigger_type: str
+    trigger_time: When
+    data: Any = None
+    id: str | None = attrs.field(default=None, kw_only=True)
+
+
+class Queue:
+    """Creates, cancels and moves events and, once started, calls their triggers.
+
+    All methods may be called from any thread. Creating needs no :meth:`start`: a process that only
+    creates events makes a queue without triggers.
+
+    Args:
+        triggers: what to call, by trigger type: a function ``(event) -> TriggerResult | None``, a
+            coroutine function, or an object with a method ``trigger(event)``. Functions run in a
+            bounded pool of threads, coroutines on one event loop.
+        config: see :class:`~futurama.config.Config`; by default MySQL at 127.0.0.1.
+        backend: use this backend instead of the one that the configuration names; it is opened,
+            but whoever made it closes it.
+        retries: when and how often to repeat failed calls, by trigger type, where that differs
+            from the configuration's ``max_retry``, ``retry_base_msec`` and ``retry_cap_sec``.
+        runtime: where time and threads come from; tests pass a
+            :class:`~futurama.testing.VirtualTime`.
+
+    Raises:
+        TypeError: a trigger is not one.
+        ConfigError: the configuration is wrong.
+    """
+
+    def __init__(
+        self,
+        triggers: Mapping[str, Trigger] | None = None,
+        config: Config | None = None,
+        *,
+        backend: EventBackend | None = None,
+        retries: Mapping[str, RetryPolicy] | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        self._config = config or Config()
+        self._default_policy = RetryPolicy(
+            max_retry=self._config.max_retry,
+            base=timedelta(milliseconds=self._config.retry_base_msec),
+            cap=timedelta(seconds=self._config.retry_cap_sec),
+        )
+        self._triggers = bind(triggers or {}, retries or {}, self._default_policy)
+        self._owns_backend = backend is None
+        self._backend = backend or self._config.make_backend()
+        self._runtime = runtime or ThreadRuntime()
+        self._clock = BackendClock(self._backend.now, self._runtime)
+        self._stats = Stats()
+        self._scheduler: Scheduler | None = None
+        self._lifecycle = threading.Lock()
+        self._is_open = False
+        self._is_stopped = False
+        self._created_lock = threading.Lock()
+        self._last_created = EARLIEST
+        self._adders: dict[str, Batcher[NewEvent, AddOutcome]] = {
+            mode: Batcher(partial(self._add, mode), max_batch=_MAX_BATCH)
+            for mode in get_args(IfExists)
+        }
+        self._canceller = Batcher(self._cancel_batch, max_batch=_MAX_BATCH)
+        self._mover = Batcher(self._reschedule_batch, max_batch=_MAX_BATCH)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Connect, and begin to call the triggers of due events. Idempotent.
+
+        Without triggers the queue only connects: it calls nothing and takes nothing from others.
+
+        Raises:
+            BackendError: the backend cannot be opened; says what to do.
+            QueueStoppedError: the queue was stopped before.
+        """
+        self._open()
+        with self._lifecycle:
+            if self._scheduler is None and self._triggers:
+                scheduler = Scheduler(
+                    self._backend,
+                    self._triggers,
+                    self._config,
+                    default_policy=self._default_policy,
+                    owner=self._config.queue_name or _instance_name(),
+                    clock=self._clock,
+                    runtime=self._runtime,
+                    stats=self._stats,
+                )
+                scheduler.start()
+                self._scheduler = scheduler
+
+    def stop(self, timeout: timedelta | float | None = None) -> bool:
+        """Stop claiming, give back what was not called, let running calls end, disconnect.
+
+        Idempotent. Afterwards the queue cannot be used any more.
+
+        Args:
+            timeout: how long to wait for running calls, as a timedelta or in seconds; by default
+                the configuration's ``stop_timeout_sec``.
+
+        Returns:
+            Whether every call ended and was reported. If not, those events are called again, by
+            any instance, when their leases end.
+        """
+        seconds = self._config.stop_timeout_sec if timeout is None else _seconds(timeout)
+        with self._lifecycle:
+            if self._is_stopped:
+                return True
+            self._is_stopped = True
+            is_clean = self._scheduler is None or self._scheduler.stop(seconds)
+            if self._is_open and self._owns_backend:
+                self._backend.close()
+            return is_clean
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def backend(self) -> EventBackend:
+        """The backend, opened: for looking at events and dead letters."""
+        self._open()
+        return self._backend
+
+    def now(self) -> datetime:
+        """The time by which events are called: the backend's clock, aware UTC."""
+        self._open()
+        return self._clock.now()
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def create(
+        self,
+        trigger_type: str,
+        trigger_time: When,
+        data: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002 -- the field's own name
+        if_exists: IfExists = "raise",
+    ) -> str:
+        """Store an event; when this returns, it will be called, whatever happens to this process.
+
+        Args:
+            trigger_type: which trigger to call.
+            trigger_time: when: an aware datetime, or a timedelta from now. In the past means now.
+            data: anything JSON; the trigger finds it in ``event.data``.
+            id: 1 to 128 bytes of UTF-8; by default one is made that is unique and sorts by age.
+                With an id of your own a repeated ``create`` is recognised.
+            if_exists: what to do if the id is taken, be it by a dead letter: ``"raise"``,
+                ``"keep"`` the stored event, or ``"replace"`` it (a call under way is not undone).
+
+        Returns:
+            The event's id.
+
+        Raises:
+            InvalidEventError: an argument cannot be stored; nothing was written.
+            EventExistsError: the id is taken and ``if_exists`` is ``"raise"``.
+            BackendUnavailableError: the backend was out of reach for ``operation_timeout_sec``.
+            OutcomeUnknownError: the same, and the event may have been stored or not.
+        """
+        _check_if_exists(if_exists)
+        self._open()
+        event = self._new_event(Draft(trigger_type, trigger_time, data, id=id))
+        if self._adders[if_exists].call(event) is AddOutcome.REFUSED:
+            raise EventExistsError(event.id)
+        self._created([event])
+        return event.id
+
+    def create_many(
+        self, drafts: Iterable[Draft | tuple[Any, ...]], *, if_exists: IfExists = "raise"
+    ) -> list[str]:
+        """Store many events at once, which is many times faster than one by one.
+
+        Args:
+            drafts: :class:`Draft` objects, or tuples ``(trigger_type, trigger_time[, data])``. All
+                are checked before the first one is written.
+            if_exists: as for :meth:`create`.
+
+        Returns:
+            The ids, in order.
+
+        Raises:
+            InvalidEventError: one of them cannot be stored; nothing was written.
+            EventExistsError: some ids are taken; all other events were stored.
+            BackendError: as for :meth:`create`; the first thousands may have been stored. Give ids
+                of your own and ``if_exists="keep"`` to be able to repeat the call.
+        """
+        _check_if_exists(if_exists)
+        self._open()
+        events = [
+            self._new_event(draft if isinstance(draft, Draft) else Draft(*draft))
+            for draft in drafts
+        ]
+        refused: list[str] = []
+        for start in range(0, len(events), _MAX_BATCH):
+            chunk = events[start : start + _MAX_BATCH]
+            outcomes = self._add(if_exists, chunk)
+            refused += [
+                event.id
+                for event, outcome in zip(chunk, outcomes, strict=True)
+                if outcome is AddOutcome.REFUSED
+            ]
+            self._created(chunk)
+        if refused:
+            raise EventExistsError(*refused)
+        return [event.id for event in events]
+
+    def cancel(self, event_id: str) -> CancelOutcome:
+        """Remove an event before it is called.
+
+        Returns:
+            CANCELLED: no call is under way, and none will start. IN_FLIGHT: it is removed, but a
+            call is, or may be, under way. NOT_FOUND: it has ended, is dead, or never was.
+
+        Raises:
+            InvalidEventError: ``event_id`` cannot be an id.
+            BackendError: the backend was out of reach; the event may be cancelled or not.
+        """
+        check_id(event_id)
+        self._open()
+        outcome = self._cancel_held(event_id) or self._canceller.call(event_id)
+        if outcome is CancelOutcome.CANCELLED:
+            self._stats.count("cancelled")
+        return outcome
+
+    def reschedule(
+        self, event_id: str, trigger_time: When | None = None, data: Any = _KEEP
+    ) -> RescheduleOutcome:
+        """Give a waiting event another time, other data, or both.
+
+        Args:
+            event_id: which event.
+            trigger_time: the new time; None leaves it.
+            data: the new data; left out, it stays.
+
+        Returns:
+            RESCHEDULED: done; no call is under way. IN_FLIGHT: a call is, or may be, under way;
+            nothing was changed. NOT_FOUND: no such event waits.
+
+        Raises:
+            ValueError: neither a time nor data is given.
+            InvalidEventError: an argument cannot be stored; nothing was changed.
+            BackendError: the backend was out of reach; the event may be changed or not.
+        """
+        if trigger_time is None and data is _KEEP:
+            raise ValueError("reschedule needs a new trigger_time, new data, or both; got neither")
+        check_id(event_id)
+        self._open()
+        move = Move(
+            id=event_id,
+            trigger_time=None if trigger_time is None else self._instant(trigger_time),
+            payload=None if data is _KEEP else self._encode(data),
+        )
+        self._release_held(event_id)
+        outcome = self._mover.call(move)
+        if outcome is RescheduleOutcome.RESCHEDULED:
+            self._stats.count("rescheduled")
+        if self._scheduler is not None:
+            self._scheduler.waits_until(to_us(move.trigger_time or self._clock.now()))
+        return outcome
+
+    def get(self, event_id: str) -> Event | None:
+        """The stored event, or None if it has ended or never was.
+
+        ``attempt`` counts the calls so far, 0 before the first. Dead letters are found too; whether
+        an event is one, and why, ``queue.backend.find`` tells.
+        """
+        check_id(event_id)
+        self._open()
+        page = self._retrying(partial(self._backend.find, Query(ids=[event_id])))
+        if not page.events:
+            return None
+        stored = page.events[0]
+        return Event(
+            id=stored.id,
+            trigger_type=stored.trigger_type,
+            trigger_time=stored.trigger_time,
+            data=payload.decode(stored.payload),
+            attempt=stored.attempt,
+            created=stored.created,
+        )
+
+    def requeue(self, event_id: str) -> bool:
+        """Call a dead letter again, now and with its attempts counted anew; whether it was one."""
+        check_id(event_id)
+        self._open()
+        now = self._clock.now()
+        is_requeued = self._retrying(partial(self._backend.requeue, [event_id], now=now))[0]
+        if self._scheduler is not None:
+            self._scheduler.waits_until(to_us(now))
+        return is_requeued
+
+    def stats(self) -> dict[str, Any]:
+        """What this instance has done and holds: ``futurama.stats.COUNTERS``, lateness, clock skew."""
+        held = {"held": 0, "unreported": 0}
+        return {
+            **self._stats.snapshot(),
+            **(held if self._scheduler is None else self._scheduler.snapshot()),
+            "clock_skew_ms": self._clock.skew_us / 1000,
+        }
+
+    # -- helpers --------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._is_stopped:
+            raise QueueStoppedError("this queue was stopped; make a new one")
+        if self._is_open:
+            return
+        with self._lifecycle:
+            if not self._is_open:
+                self._backend.open()
+                self._clock.sample()
+                self._is_open = True
+
+    def _new_event(self, draft: Draft) -> NewEvent:
+        created = self._creation_time()
+        return NewEvent(
+            id=_new_id(created) if draft.id is None else draft.id,
+            trigger_type=draft.trigger_type,
+            trigger_time=self._instant(draft.trigger_time),
+            payload=self._encode(draft.data),
+            created=created,
+        )
+
+    def _creation_time(self) -> datetime:
+        """Now, but never twice the same: backends tell a repeated write by it."""
+        with self._created_lock:
+            self._last_created = max(
+                self._clock.now(), self._last_created + timedelta(microseconds=1)
+            )
+            return self._last_created
+
+    def _instant(self, when: When) -> datetime:
+        if not isinstance(when, timedelta):
+            return to_utc(when)
+        try:
+            return to_utc(self._clock.now() + when)
+        except OverflowError:
+            raise InvalidEventError(
+                f"trigger_time {when!r} from now lies beyond the calendar; choose a shorter one",
+                field="trigger_time",
+            ) from None
+
+    def _encode(self, data: Any) -> bytes:
+        encoded = payload.encode(data)
+        check_payload(encoded, self._backend.capabilities)
+        return encoded
+
+    def _created(self, events: Sequence[NewEvent]) -> None:
+        self._stats.count("created", len(events))
+        if self._scheduler is not None and events:
+            self._scheduler.waits_until(min(to_us(event.trigger_time) for event in events))
+
+    def _cancel_held(self, event_id: str) -> CancelOutcome | None:
+        """Cancel an event that this instance has claimed and not called; None if that is not so."""
+        is_ours, lost_before = self._end_held(event_id, Settlement.done)
+        if not is_ours:
+            return None
+        return CancelOutcome.IN_FLIGHT if lost_before else CancelOutcome.CANCELLED
+
+    def _release_held(self, event_id: str) -> None:
+        """Let an event wait again that this instance has claimed and not called."""
+        self._end_held(event_id, Settlement.release)
+
+    def _end_held(
+        self, event_id: str, settlement: Callable[[Any], Settlement]
+    ) -> tuple[bool, bool]:
+        scheduler = self._scheduler
+        held = None if scheduler is None else scheduler.withdraw(event_id)
+        if scheduler is None or held is None:
+            return False, False
+        claim = held.claim
+        is_ours = self._retrying(partial(scheduler.end_withdrawn, held, settlement(claim)))
+        return is_ours, claim.lost_before
+
+    def _add(self, if_exists: IfExists, events: Sequence[NewEvent]) -> Sequence[AddOutcome]:
+        return self._retrying(partial(self._backend.add, events, if_exists=if_exists))
+
+    def _cancel_batch(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
+        doubts: list[BackendError] = []
+        outcomes = self._retrying(partial(self._backend.cancel, ids), on_error=doubts.append)
+        if not any(isinstance(error, OutcomeUnknownError) for error in doubts):
+            return outcomes
+        # Perhaps the first try removed it, while a call was under way: promise no more than that.
+        return [
+            CancelOutcome.IN_FLIGHT if outcome is CancelOutcome.NOT_FOUND else outcome
+            for outcome in outcomes
+        ]
+
+    def _reschedule_batch(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome]:
+        return self._retrying(partial(self._backend.reschedule, moves))
+
+    def _retrying(
+        self,
+        operation: Callable[[], Result],
+        *,
+        on_error: Callable[[BackendError], None] = lambda _: None,
+    ) -> Result:
+        def count(error: BackendError) -> None:
+            self._stats.count("backend_errors")
+            on_error(error)
+
+        return retrying(
+            operation,
+            runtime=self._runtime,
+            timeout=self._config.operation_timeout_sec,
+            on_error=count,
+        )
+
+
+def _check_if_exists(if_exists: str) -> None:
+    allowed = get_args(IfExists)
+    if if_exists not in allowed:
+        raise ValueError(f"if_exists must be one of {', '.join(allowed)}, got {if_exists!r}")
+
+
+def _seconds(timeout: timedelta | float) -> float:
+    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+
+
+def _instance_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(3).hex()}"
+
+
+def _new_id(now: datetime) -> str:
+    """A UUID of version 7 (RFC 9562, section 5.7): milliseconds first, so neighbours lie together."""
+    milliseconds = to_us(now) // 1000 & (1 << 48) - 1
+    random = int.from_bytes(os.urandom(10))
+    digits = f"{milliseconds:012x}7{random >> 68:03x}{0x8 | random >> 66 & 0x3:x}{random & (1 << 60) - 1:015x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -1,0 +1,144 @@
+"""Reporting to the backend how claims ended, in batches."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+
+import attrs
+
+from futurama.backend import EventBackend, Settlement
+from futurama.clock import BackendClock
+from futurama.errors import BackendError
+from futurama.health import Health
+from futurama.held import Held, HeldClaims
+from futurama.runtime import Runtime
+from futurama.stats import Stats
+
+__all__ = ["Report", "Reporter"]
+
+_log = logging.getLogger("futurama.reports")
+
+_MAX_BATCH = 1000
+
+
+@attrs.frozen
+class Report:
+    """How one held claim ended.
+
+    Attributes:
+        held: the claim.
+        settlement: what the backend is told.
+        counter: which of ``futurama.stats.COUNTERS`` grows when the backend has acknowledged it.
+    """
+
+    held: Held
+    settlement: Settlement
+    counter: str
+
+
+class Reporter:
+    """Gathers reports while one batch is being written; they are the next batch.
+
+    A report stays until the backend has acknowledged it or the claim's lease has ended.
+
+    Args:
+        on_acknowledged: told of each batch of reports that the backend has accepted.
+    """
+
+    def __init__(
+        self,
+        backend: EventBackend,
+        held: HeldClaims,
+        *,
+        clock: BackendClock,
+        runtime: Runtime,
+        stats: Stats,
+        on_acknowledged: Callable[[Sequence[Report]], None],
+    ) -> None:
+        self._backend = backend
+        self._held = held
+        self._clock = clock
+        self._runtime = runtime
+        self._stats = stats
+        self._on_acknowledged = on_acknowledged
+        self._pending: deque[Report] = deque()
+        self._health = Health("reporting how calls ended", stats)
+
+    def __len__(self) -> int:
+        """How many reports wait."""
+        return len(self._pending)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last batch could not be written: then new reports are no reason to try again."""
+        return self._health.is_failing
+
+    def add(self, report: Report) -> None:
+        """Leave a report for the next batch."""
+        self._pending.append(report)
+
+    def step(self) -> float:
+        """Write all that waits; see :data:`futurama.runtime.Step`."""
+        while self._pending:
+            batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
+            try:
+                self._write(batch)
+            except Exception as exc:  # whatever it is, what is held must not be held for ever
+                self._keep(batch, exc)
+                return self._health.failed(exc)
+            self._health.worked()
+        return math.inf
+
+    def _write(self, batch: Sequence[Report]) -> None:
+        try:
+            accepted = self._backend.settle(
+                [report.settlement for report in batch], now=self._clock.now()
+            )
+        except Exception as exc:
+            if len(batch) == 1 or _is_retryable(exc):
+                raise
+            for report in batch:  # one bad item must not fail its neighbours
+                self._write_alone(report)
+            return
+        done = [report for report, is_ours in zip(batch, accepted, strict=True) if is_ours]
+        self._held.forget(report.held for report in done)
+        for counter, amount in Counter(report.counter for report in done).items():
+            self._stats.count(counter, amount)
+        if len(done) < len(batch):
+            self.lose(
+                report.held for report, is_ours in zip(batch, accepted, strict=True) if not is_ours
+            )
+        self._on_acknowledged(done)
+
+    def _write_alone(self, report: Report) -> None:
+        try:
+            self._write([report])
+        except Exception as exc:
+            self._keep([report], exc)
+
+    def _keep(self, batch: Sequence[Report], error: Exception) -> None:
+        """Try again later with what still makes sense."""
+        now_us = self._runtime.monotonic_us()
+        for report in reversed(batch):
+            if _is_retryable(error) and now_us < report.held.lease_end_us:
+                self._pending.appendleft(report)
+            else:
+                _log.error("cannot report on event %s: %s", report.held.claim.id, error)
+                self.lose([report.held])
+
+    def lose(self, lost: Iterable[Held]) -> None:
+        """Give up claims that the backend does not, or will not, accept reports on."""
+        for held in lost:
+            self._held.forget([held])
+            self._stats.count("lost")
+            _log.warning(
+                "the claim on event %s (attempt %d) was lost before it was reported; the event is "
+                "called again unless it was cancelled", held.claim.id, held.claim.attempt,
+            )  # fmt: skip
+
+
+def _is_retryable(error: Exception) -> bool:
+    return isinstance(error, BackendError) and error.retryable

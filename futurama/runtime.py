@@ -1,0 +1,286 @@
+"""Where time comes from and how work is run: threads and timers here, one virtual clock in tests.
+
+The scheduler is written as *steps*: functions that do one round of work without waiting and return
+how long to wait before the next one. A runtime runs them. :class:`ThreadRuntime` gives each its
+thread; :class:`futurama.testing.VirtualTime` runs them one after another and makes time jump.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+__all__ = [
+    "CoroutineFunction",
+    "Coroutines",
+    "Loop",
+    "Runtime",
+    "Step",
+    "ThreadRuntime",
+    "WorkSource",
+    "Workers",
+]
+
+_log = logging.getLogger("futurama.runtime")
+
+CoroutineFunction: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+Step: TypeAlias = Callable[[], float]
+"""One round of work; returns the seconds until the next one, ``math.inf`` for "when woken"."""
+
+Work = TypeVar("Work")
+Work_co = TypeVar("Work_co", covariant=True)
+
+_PAUSE_AFTER_A_BUG_SECONDS = 1.0
+
+
+class Loop(Protocol):
+    """A step that is run again and again."""
+
+    def start(self) -> None:
+        """Run the step now, and then as often as it says."""
+
+    def wake(self) -> None:
+        """Run the step now, or once more if it is just running."""
+
+    def stop(self) -> None:
+        """Let the running step finish and run no other; returns when that is so."""
+
+
+class WorkSource(Protocol[Work_co]):
+    """Where workers get their work."""
+
+    def next(self) -> Work_co | None:
+        """The next piece of work, waiting for it; None when there will be no more."""
+
+    def next_now(self) -> Work_co | None:
+        """The next piece of work, or None if nothing is to be done now."""
+
+    def seconds_to_next(self) -> float:
+        """When :meth:`next_now` will have something."""
+
+
+class Workers(Protocol):
+    """Whoever does the work of a :class:`WorkSource`."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def wake(self) -> None:
+        """There may be work earlier than expected."""
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the work under way, ``timeout`` seconds at most; whether all has ended."""
+
+
+class Coroutines(Protocol):
+    """Runs coroutines for threads."""
+
+    def submit(self, run: CoroutineFunction) -> None:
+        """Run ``run()`` as soon as a place is free."""
+
+    def join(self, timeout: float) -> bool:
+        """Wait until all have ended, ``timeout`` seconds at most, then cancel; whether all ended."""
+
+    def close(self, last: CoroutineFunction) -> None:
+        """Run ``last()`` and give everything back."""
+
+
+class Runtime(Protocol):
+    """The world outside of the scheduler."""
+
+    def monotonic_us(self) -> int:
+        """A timer in microseconds that never jumps; its origin means nothing."""
+
+    def wall_us(self) -> int:
+        """The local clock, microseconds since 1970; nothing may depend on its being right."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    def make_loop(self, name: str, step: Step) -> Loop:
+        """Something that runs ``step`` once it is started."""
+
+    def make_workers(
+        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], None]
+    ) -> Workers:
+        """Something that calls ``perform`` with all work of ``source``, ``count`` at a time."""
+
+    def make_coroutines(self, name: str, max_running: int) -> Coroutines:
+        """Something that runs coroutines, ``max_running`` at a time."""
+
+
+class ThreadRuntime:
+    """Real time, real threads. All threads are daemons: a trigger that hangs cannot keep a process."""
+
+    # Unlike CLOCK_MONOTONIC, CLOCK_BOOTTIME goes on while the machine sleeps, as leases do.
+    _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+    def monotonic_us(self) -> int:
+        """Microseconds since the machine was booted."""
+        return time.clock_gettime_ns(self._CLOCK) // 1000
+
+    def wall_us(self) -> int:
+        """This machine's clock."""
+        return time.time_ns() // 1000
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    def make_loop(self, name: str, step: Step) -> Loop:
+        """Run ``step`` in a thread of its own."""
+        return _ThreadLoop(name, step)
+
+    def make_workers(
+        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], None]
+    ) -> Workers:
+        """``count`` threads."""
+        return _ThreadWorkers(name, count, source, perform)
+
+    def make_coroutines(self, name: str, max_running: int) -> Coroutines:
+        """One event loop in a thread of its own."""
+        return _LoopThread(name, max_running)
+
+
+class _ThreadLoop:
+    def __init__(self, name: str, step: Step) -> None:
+        self._step = step
+        self._changed = threading.Condition()
+        self._woken = False
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                delay = self._step()
+            except Exception:
+                _log.exception("%s failed; this is a bug, going on", self._thread.name)
+                delay = _PAUSE_AFTER_A_BUG_SECONDS
+            with self._changed:
+                if not self._woken and not self._stopping:
+                    self._changed.wait(min(delay, threading.TIMEOUT_MAX))
+                self._woken = False
+
+
+class _ThreadWorkers(Generic[Work]):
+    def __init__(
+        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], None]
+    ) -> None:
+        self._source = source
+        self._perform = perform
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
+            for number in range(count)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Nothing to do: threads that wait in ``source.next()`` are woken by the source."""
+
+    def join(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        while (work := self._source.next()) is not None:
+            try:
+                self._perform(work)
+            except Exception:
+                _log.exception(
+                    "%s failed; this is a bug, going on", threading.current_thread().name
+                )
+
+
+class _LoopThread:
+    """An event loop in a thread; a bounded number of coroutines, first come, first served."""
+
+    def __init__(self, name: str, max_running: int) -> None:
+        self._max_running = max_running
+        self._waiting: deque[CoroutineFunction] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_pumping = False
+        self._lock = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, run: CoroutineFunction) -> None:
+        with self._lock:
+            self._waiting.append(run)
+            # Waking the loop is a system call; one wake-up serves all that gathers until it runs.
+            wake, self._is_pumping = not self._is_pumping, True
+        if wake:
+            self._loop.call_soon_threadsafe(self._pump)
+
+    def join(self, timeout: float) -> bool:
+        return asyncio.run_coroutine_threadsafe(self._finish(timeout), self._loop).result()
+
+    def close(self, last: CoroutineFunction) -> None:
+        asyncio.run_coroutine_threadsafe(last(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _pump(self) -> None:
+        while len(self._tasks) < self._max_running:
+            with self._lock:
+                self._is_pumping = bool(self._waiting)
+                if not self._waiting:
+                    return
+                run = self._waiting.popleft()
+            task = self._loop.create_task(run())
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        # Full: whoever ends calls this again.
+        with self._lock:
+            self._is_pumping = True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a coroutine failed; this is a bug, going on", exc_info=task.exception())
+        self._pump()
+
+    async def _finish(self, timeout: float) -> bool:
+        deadline = self._loop.time() + timeout
+        while (self._tasks or self._waiting) and self._loop.time() < deadline:
+            if self._tasks:
+                await asyncio.wait(
+                    set(self._tasks),
+                    timeout=deadline - self._loop.time(),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            await asyncio.sleep(0)  # lets _ended run
+        has_ended = not self._tasks and not self._waiting
+        self._waiting.clear()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=1)
+        return has_ended

@@ -1,0 +1,349 @@
+"""The heart of an instance: claims events shortly before their time and keeps their leases.
+
+What is due within the look-ahead is claimed into :class:`~futurama.held.HeldClaims`, from which
+workers take each call at its very time (:mod:`futurama.calls`); how calls end is reported in
+batches (:mod:`futurama.reports`). All of it is written as steps that a runtime runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from futurama.backend import EventBackend, Settlement
+from futurama.backoff import RetryPolicy
+from futurama.batching import Batcher
+from futurama.calls import Caller
+from futurama.clock import BackendClock
+from futurama.config import Config
+from futurama.errors import BackendError
+from futurama.health import Health
+from futurama.held import Held, HeldClaims
+from futurama.reports import Report, Reporter
+from futurama.runtime import Runtime
+from futurama.stats import Stats
+from futurama.times import to_us
+from futurama.triggers import BoundTrigger
+
+__all__ = ["Scheduler"]
+
+_log = logging.getLogger("futurama.scheduler")
+
+_UNTOUCHED_SHARE = 0.25
+"""No call starts in this last part of a lease: room for clocks and pauses that we cannot see."""
+
+_RENEWED_AFTER_SHARE = 1 / 3
+"""A lease is renewed when this share of it is over: two renewals may fail before it matters."""
+
+_UPKEEP_SECONDS = 10.0
+"""How often the backend's clock is measured; a quartz that is off by 100 ppm drifts 1 ms meanwhile."""
+
+_PURGE_SECONDS = 600.0
+
+_BEHIND_US = 50_000
+"""Calls this late mean that the workers cannot keep up: then other instances may take the rest."""
+
+_MAX_WITHDRAWN = 1000
+"""Most withdrawn claims reported at once."""
+
+
+class Scheduler:
+    """One instance. Made and driven by :class:`futurama.queue.Queue`.
+
+    Args:
+        backend: opened.
+        bound: the triggers, by trigger type.
+        config: the core's keys.
+        default_policy: when to try an event again for which no trigger is registered here.
+        owner: this instance's name.
+        clock: the backend's clock.
+        runtime: runs the steps.
+        stats: counts.
+    """
+
+    def __init__(
+        self,
+        backend: EventBackend,
+        bound: Mapping[str, BoundTrigger],
+        config: Config,
+        *,
+        default_policy: RetryPolicy,
+        owner: str,
+        clock: BackendClock,
+        runtime: Runtime,
+        stats: Stats,
+    ) -> None:
+        self._backend = backend
+        self._config = config
+        self._owner = owner
+        self._clock = clock
+        self._runtime = runtime
+        self._stats = stats
+        self._lease_us = int(config.consumer_lock_timeout_sec * 1e6)
+        self._look_ahead = timedelta(seconds=config.consumer_time_window_sec)
+        self._poll_seconds = config.consumer_sleep_msec / 1000
+        self._held = HeldClaims(
+            now_us=clock.now_us,
+            monotonic_us=runtime.monotonic_us,
+            margin_us=int(self._lease_us * _UNTOUCHED_SHARE),
+        )
+        self._reporter = Reporter(
+            backend,
+            self._held,
+            clock=clock,
+            runtime=runtime,
+            stats=stats,
+            on_acknowledged=self._acknowledged,
+        )
+        self._coroutines = runtime.make_coroutines("futurama-coroutines", config.max_coroutines)
+        self._caller = Caller(
+            bound,
+            self._held,
+            default_policy=default_policy,
+            capabilities=backend.capabilities,
+            keeps_dead_letters=config.dead_letter_days > 0,
+            clock=clock,
+            coroutines=self._coroutines,
+            stats=stats,
+            report=self._report,
+        )
+        self._withdrawn: Batcher[Settlement, bool] = Batcher(
+            self._settle_withdrawn, max_batch=_MAX_WITHDRAWN
+        )
+        self._claim_health = Health("claiming events", stats)
+        self._renew_health = Health("renewing leases", stats)
+        self._upkeep_health = Health("upkeep", stats)
+        self._wants_room = False
+        self._next_claim_us = sys.maxsize
+        started_us = runtime.monotonic_us()
+        self._next_purge_us = started_us
+        self._next_stats_us = started_us + int(config.stat_interval_sec * 1e6)
+        self._report_loop = runtime.make_loop("futurama-report", self._reporter.step)
+        self._renew_loop = runtime.make_loop("futurama-renew", self.renew_step)
+        self._upkeep_loop = runtime.make_loop("futurama-upkeep", self.upkeep_step)
+        self._claim_loop = runtime.make_loop("futurama-claim", self.claim_step)
+        self._workers = runtime.make_workers(
+            "futurama-call", config.max_worker_threads, self._held, self._perform
+        )
+
+    def start(self) -> None:
+        """Begin to claim and to call."""
+        self._report_loop.start()
+        self._renew_loop.start()
+        self._upkeep_loop.start()
+        self._workers.start()
+        self._claim_loop.start()
+
+    def stop(self, timeout: float) -> bool:
+        """Claim no more, give back what has not started, let running calls end, report them.
+
+        Args:
+            timeout: seconds to wait for running calls and for the backend.
+
+        Returns:
+            Whether all calls ended and were reported. What was not is claimed again by any
+            instance when its lease ends.
+        """
+        deadline_us = self._runtime.monotonic_us() + int(timeout * 1e6)
+        self._claim_loop.stop()
+        for held in self._held.withdraw_all():
+            self._report(Report(held, Settlement.release(held.claim), "released"))
+        self._held.close()
+        has_ended = self._workers.join(self._seconds_until(deadline_us))
+        has_ended &= self._coroutines.join(self._seconds_until(deadline_us))
+        self._report_loop.stop()
+        self._report_until(deadline_us)
+        self._renew_loop.stop()
+        self._upkeep_loop.stop()
+        self._coroutines.close(self._caller.close_triggers)
+        if len(self._held):
+            _log.warning(
+                "%s stopped with %d calls unfinished or unreported; they are repeated when their "
+                "leases end",
+                self._owner,
+                len(self._held),
+            )
+        return has_ended and not len(self._held)
+
+    # -- for the queue --------------------------------------------------------------------------
+
+    def waits_until(self, due_us: int) -> None:
+        """This instance has stored an event that is due then: look in time."""
+        look_us = due_us - int(self._look_ahead.total_seconds() * 1e6)
+        if look_us < self._next_claim_us:
+            self._claim_loop.wake()
+
+    def withdraw(self, event_id: str) -> Held | None:
+        """Keep an event that this instance has claimed from being called.
+
+        Returns:
+            None if it is not held here or its call has started; otherwise what to give to
+            :meth:`end_withdrawn`.
+        """
+        return self._held.withdraw(event_id)
+
+    def end_withdrawn(self, held: Held, settlement: Settlement) -> bool:
+        """Report a withdrawn claim; whether it was still held.
+
+        Raises:
+            BackendError: it could not be reported; the event will be called after all.
+        """
+        try:
+            is_ours = self._withdrawn.call(settlement)
+        except BackendError:
+            self._held.restore(held)
+            raise
+        self._held.forget([held])
+        return is_ours
+
+    def snapshot(self) -> dict[str, int]:
+        """How many claims this instance holds, and how many of them have ended unreported."""
+        return {"held": len(self._held), "unreported": len(self._reporter)}
+
+    # -- steps ----------------------------------------------------------------------------------
+
+    def claim_step(self) -> float:
+        """Claim what is due within the look-ahead."""
+        room = self._room()
+        if not room:
+            self._wants_room = True
+            return self._poll_seconds
+        # Whatever is created while the backend looks may be missed by it: then look once more.
+        self._next_claim_us = sys.maxsize
+        asked_us = self._runtime.monotonic_us()
+        now = self._clock.now()
+        horizon = now + self._look_ahead
+        try:
+            batch = self._backend.claim(
+                owner=self._owner,
+                now=now,
+                due_before=horizon,
+                lease_until=now + timedelta(microseconds=self._lease_us),
+                limit=room,
+            )
+        except BackendError as exc:
+            return self._claim_health.failed(exc)
+        self._claim_health.worked()
+        self._stats.count("claimed", len(batch.claims))
+        self._held.add(batch.claims, lease_end_us=asked_us + self._lease_us)
+        self._workers.wake()
+        if len(batch.claims) == room:
+            return 0
+        wait = self._poll_seconds
+        if batch.next_due is not None and batch.next_due > horizon:
+            wait = min(wait, (batch.next_due - horizon).total_seconds())
+        self._next_claim_us = self._clock.now_us() + int(wait * 1e6)
+        return wait
+
+    def renew_step(self) -> float:
+        """Renew every lease of which a third is over; give up those that have ended."""
+        asked_us = self._runtime.monotonic_us()
+        renew_us = int(self._lease_us * (1 - _RENEWED_AFTER_SHARE))
+        held = self._held.to_renew(older_than_us=asked_us + renew_us)
+        if held:
+            now = self._clock.now()
+            try:
+                renewed = self._backend.renew(
+                    [each.claim for each in held],
+                    now=now,
+                    lease_until=now + timedelta(microseconds=self._lease_us),
+                )
+            except BackendError as exc:
+                self._reporter.lose(
+                    each for each in held if each.lease_end_us < asked_us and each.is_callable
+                )
+                return self._renew_health.failed(exc)
+            self._renew_health.worked()
+            for each, is_ours in zip(held, renewed, strict=True):
+                if is_ours:
+                    self._held.renewed(each, lease_end_us=asked_us + self._lease_us)
+                elif each.is_callable:
+                    self._reporter.lose([each])
+            self._workers.wake()
+        earliest_us = self._held.earliest_lease_end_us()
+        if earliest_us is None:
+            return self._lease_us * _RENEWED_AFTER_SHARE / 1e6
+        return max(0.0, (earliest_us - renew_us - self._runtime.monotonic_us()) / 1e6) + 0.01
+
+    def upkeep_step(self) -> float:
+        """Whatever has to be done now and then."""
+        try:
+            self._clock.sample()
+            self._purge()
+        except BackendError as exc:
+            return self._upkeep_health.failed(exc)
+        self._upkeep_health.worked()
+        return min(_UPKEEP_SECONDS, self._log_stats())
+
+    # -- calls and reports ----------------------------------------------------------------------
+
+    def _perform(self, held: Held) -> None:
+        self._caller.perform(held)
+        self._use_room()
+
+    def _report(self, report: Report) -> None:
+        self._reporter.add(report)
+        if not self._reporter.is_failing:
+            self._report_loop.wake()
+
+    def _acknowledged(self, reports: Sequence[Report]) -> None:
+        dues = [report.settlement.due for report in reports if report.settlement.due is not None]
+        if dues:
+            self.waits_until(to_us(min(dues)))
+        self._use_room()
+
+    def _settle_withdrawn(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
+        return self._backend.settle(settlements, now=self._clock.now())
+
+    def _report_until(self, deadline_us: int) -> None:
+        while True:
+            pause = self._reporter.step()
+            left = self._seconds_until(deadline_us)
+            if not self._reporter or not left:
+                return
+            self._runtime.sleep(min(pause, left))
+
+    def _use_room(self) -> None:
+        """If claiming had to stop because this instance was full, let it go on."""
+        if self._wants_room and self._room():
+            self._wants_room = False
+            self._claim_loop.wake()
+
+    # -- helpers --------------------------------------------------------------------------------
+
+    def _room(self) -> int:
+        """How many events may be claimed now."""
+        limit = self._config.consumer_select_limit
+        if self._held.is_behind(count=limit, lateness_us=_BEHIND_US):
+            return 0
+        return max(0, min(limit, self._config.max_scheduled_events - len(self._held)))
+
+    def _seconds_until(self, deadline_us: int) -> float:
+        return max(0, deadline_us - self._runtime.monotonic_us()) / 1e6
+
+    def _purge(self) -> None:
+        now_us = self._runtime.monotonic_us()
+        if now_us < self._next_purge_us:
+            return
+        try:
+            before = self._clock.now() - timedelta(days=self._config.dead_letter_days)
+        except OverflowError:
+            return  # kept for longer than the calendar goes back
+        purged = self._backend.purge(before=before)
+        if purged:
+            _log.info("forgot %d dead letters", purged)
+        self._next_purge_us = now_us + int(_PURGE_SECONDS * 1e6)
+
+    def _log_stats(self) -> float:
+        """Log the statistics when it is time; return the seconds until the next time."""
+        interval = self._config.stat_interval_sec
+        if not interval:
+            return math.inf
+        now_us = self._runtime.monotonic_us()
+        if now_us >= self._next_stats_us:
+            self._next_stats_us = now_us + int(interval * 1e6)
+            _log.info("statistics of %s: %s", self._owner, self._stats.snapshot() | self.snapshot())
+        return (self._next_stats_us - now_us) / 1e6

@@ -1,0 +1,226 @@
+"""For testing applications: time that stands still until told to move, and no threads.
+
+::
+
+    from futurama.testing import VirtualQueue
+
+    def test_building_is_finished():
+        finished = []
+        with VirtualQueue({"finish": finished.append}) as queue:
+            queue.create("finish", timedelta(hours=3), {"building": 7})
+            queue.advance(timedelta(hours=2, minutes=59))
+            assert not finished
+            queue.advance(timedelta(minutes=1))
+            assert finished[0].data == {"building": 7}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from futurama.backend import EventBackend
+from futurama.backoff import RetryPolicy
+from futurama.config import Config
+from futurama.queue import Queue
+from futurama.registry import backend_class
+from futurama.runtime import CoroutineFunction, Coroutines, Loop, Runtime, Step, Workers, WorkSource
+from futurama.times import from_us, to_us, to_utc
+from futurama.triggers import Trigger
+
+__all__ = ["VirtualQueue", "VirtualTime"]
+
+Work = TypeVar("Work")
+
+_MAX_STEPS_WITHOUT_PROGRESS = 100_000
+
+
+class VirtualTime(Runtime):
+    """A clock that moves only in :meth:`advance`, and everything that happens meanwhile.
+
+    Several queues may share one: then they are several instances of one application. Steps and
+    triggers run one after another in the thread that calls :meth:`advance`, each at its very time;
+    equal times run in the order in which the queues were started. Coroutines run to their end
+    without a break; what they sleep, they sleep in real time.
+
+    Args:
+        start: the first instant, aware; by default 2030-01-01 00:00 UTC.
+    """
+
+    def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> None:
+        self._now_us = to_us(to_utc(start, field="start"))
+        self._loops: list[_VirtualLoop] = []
+
+    def now(self) -> datetime:
+        """The virtual instant, aware UTC; give it to backends that want a clock."""
+        return from_us(self._now_us)
+
+    def advance(self, by: timedelta) -> None:
+        """Let ``by`` pass, and all that is due happen."""
+        self.advance_to(self.now() + by)
+
+    def advance_to(self, instant: datetime) -> None:
+        """Let time pass until ``instant``, and all that is due happen."""
+        target_us = to_us(to_utc(instant, field="instant"))
+        if target_us < self._now_us:
+            raise ValueError(f"time cannot go back from {self.now()} to {instant}")
+        steps = 0
+        while (loop := min(self._loops, key=_next_us, default=None)) is not None:
+            if loop.next_us > target_us:
+                break
+            steps = steps + 1 if loop.next_us <= self._now_us else 0
+            if steps > _MAX_STEPS_WITHOUT_PROGRESS:
+                raise RuntimeError(
+                    f"time stands still at {self.now()}: {loop.name} always has more to do; does a "
+                    "trigger create or retry an event that is due at once?"
+                )
+            self._now_us = max(self._now_us, int(loop.next_us))
+            loop.run()
+        self._now_us = target_us
+
+    def monotonic_us(self) -> int:
+        """See :class:`~futurama.runtime.Runtime`."""
+        return self._now_us
+
+    def wall_us(self) -> int:
+        """See :class:`~futurama.runtime.Runtime`."""
+        return self._now_us
+
+    def sleep(self, seconds: float) -> None:
+        """Time passes, but nothing else happens: the one thread there is sleeps."""
+        self._now_us += int(seconds * 1e6)
+
+    def make_loop(self, name: str, step: Step) -> Loop:
+        """See :class:`~futurama.runtime.Runtime`."""
+        return _VirtualLoop(name, step, self.monotonic_us, self._loops)
+
+    def make_workers(
+        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], None]
+    ) -> Workers:
+        """See :class:`~futurama.runtime.Runtime`; there is one worker, whatever ``count``."""
+
+        def work() -> float:
+            while (piece := source.next_now()) is not None:
+                perform(piece)
+            return source.seconds_to_next()
+
+        return _VirtualWorkers(self.make_loop(name, work))
+
+    def make_coroutines(self, name: str, max_running: int) -> Coroutines:
+        """See :class:`~futurama.runtime.Runtime`; one coroutine at a time."""
+        return _VirtualCoroutines()
+
+
+class _VirtualLoop:
+    def __init__(
+        self,
+        name: str,
+        step: Step,
+        monotonic_us: Callable[[], int],
+        running: list[_VirtualLoop],
+    ) -> None:
+        self.name = name
+        self.next_us: float = math.inf
+        self._step = step
+        self._monotonic_us = monotonic_us
+        self._running = running
+
+    def start(self) -> None:
+        self._running.append(self)
+        self.wake()
+
+    def wake(self) -> None:
+        self.next_us = self._monotonic_us()
+
+    def stop(self) -> None:
+        self._running.remove(self)
+
+    def run(self) -> None:
+        self.next_us = math.inf
+        delay = self._step()
+        # Rounded up, so that what is due then is due; sooner if the step has woken itself.
+        self.next_us = min(self.next_us, self._monotonic_us() + _ceil_us(delay))
+
+
+class _VirtualWorkers:
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def start(self) -> None:
+        self._loop.start()
+
+    def wake(self) -> None:
+        self._loop.wake()
+
+    def join(self, timeout: float) -> bool:
+        self._loop.stop()
+        return True
+
+
+class _VirtualCoroutines:
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+
+    def submit(self, run: CoroutineFunction) -> None:
+        self._loop.run_until_complete(run())
+
+    def join(self, timeout: float) -> bool:
+        return True
+
+    def close(self, last: CoroutineFunction) -> None:
+        self._loop.run_until_complete(last())
+        self._loop.close()
+
+
+class VirtualQueue(Queue):
+    """A :class:`~futurama.queue.Queue` in virtual time, in the memory of the test.
+
+    Args:
+        triggers: as for ``Queue``.
+        config: as for ``Queue``, its keys with their defaults for the memory backend.
+        time: shared with other queues; by default one of its own.
+        backend: shared with other queues; by default an empty one in memory.
+        retries: as for ``Queue``.
+    """
+
+    def __init__(
+        self,
+        triggers: Mapping[str, Trigger] | None = None,
+        config: Config | None = None,
+        *,
+        time: VirtualTime | None = None,
+        backend: EventBackend | None = None,
+        retries: Mapping[str, RetryPolicy] | None = None,
+    ) -> None:
+        self.time = time or VirtualTime()
+        super().__init__(
+            triggers,
+            config or Config(backend="memory", consumer_sleep_msec=60_000),
+            backend=backend or _memory_backend(now=self.time.now),
+            retries=retries,
+            runtime=self.time,
+        )
+
+    def advance(self, by: timedelta) -> None:
+        """Let ``by`` pass, and call what becomes due, each event at its very time."""
+        self.time.advance(by)
+
+    def advance_to(self, instant: datetime) -> None:
+        """Let time pass until ``instant``, and call what becomes due."""
+        self.time.advance_to(instant)
+
+
+def _memory_backend(now: Callable[[], datetime]) -> Any:
+    cls: Any = backend_class("memory")
+    return cls(now=now)
+
+
+def _next_us(loop: _VirtualLoop) -> float:
+    return loop.next_us
+
+
+def _ceil_us(seconds: float) -> float:
+    return seconds if math.isinf(seconds) else math.ceil(seconds * 1e6)

@@ -1,0 +1,183 @@
+"""Triggers: what may be registered, and what the end of a call means for its event."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol, TypeAlias
+
+import attrs
+
+from futurama import payload
+from futurama.backend import Capabilities, Claim, Settlement, check_payload
+from futurama.backoff import RetryPolicy
+from futurama.errors import GiveUp, InvalidEventError
+from futurama.events import Event, EventStatus, TriggerResult, check_trigger_type
+
+__all__ = ["Ending", "Trigger", "TriggerObject", "Verdict", "bind", "event_of", "judge"]
+
+_Result: TypeAlias = TriggerResult | None
+
+
+class TriggerObject(Protocol):
+    """An object that can be registered; if it has ``aclose()``, stopping the queue awaits it."""
+
+    def trigger(self, event: Event) -> _Result | Awaitable[_Result]:
+        """Do what the event asks for."""
+
+
+Trigger: TypeAlias = Callable[[Event], _Result | Awaitable[_Result]] | TriggerObject
+"""A function, a coroutine function, or an object with a method ``trigger``."""
+
+
+@attrs.frozen
+class BoundTrigger:
+    """A registered trigger, ready to be called.
+
+    Attributes:
+        call: takes the event; returns a result or an awaitable of one.
+        is_async: whether ``call`` only makes a coroutine, so that no thread is needed for it.
+        policy: when to repeat it.
+        aclose: awaited when the queue stops, if not None.
+    """
+
+    call: Callable[[Event], Any]
+    is_async: bool
+    policy: RetryPolicy
+    aclose: Callable[[], Awaitable[None]] | None
+
+
+def bind(
+    triggers: Mapping[str, Trigger], retries: Mapping[str, RetryPolicy], default: RetryPolicy
+) -> dict[str, BoundTrigger]:
+    """Check what an application registers.
+
+    Raises:
+        TypeError: a trigger is neither callable nor has a method ``trigger``.
+        InvalidEventError: a trigger type is not one.
+        ValueError: ``retries`` names a type without a trigger.
+    """
+    orphans = set(retries) - set(triggers)
+    if orphans:
+        raise ValueError(
+            f"retries given for {sorted(orphans)}, but triggers are registered for "
+            f"{sorted(triggers)} only"
+        )
+    return {
+        check_trigger_type(name): _bind(name, trigger, retries.get(name, default))
+        for name, trigger in triggers.items()
+    }
+
+
+def _bind(name: str, trigger: Trigger, policy: RetryPolicy) -> BoundTrigger:
+    call = getattr(trigger, "trigger", trigger)
+    if not callable(call) or inspect.isclass(trigger):
+        raise TypeError(
+            f"the trigger for {name!r} must be a function, a coroutine function or an object with "
+            f"trigger(event), got {trigger!r}"
+        )
+    is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
+        getattr(call, "__call__", None)  # noqa: B004 -- the method itself, not whether it exists
+    )
+    return BoundTrigger(call, is_async, policy, getattr(trigger, "aclose", None))
+
+
+class Ending(Enum):
+    """How a claim ended; the values are counters of ``futurama.stats``."""
+
+    SUCCEEDED = "succeeded"
+    RETRIED = "retried"
+    BURIED = "buried"
+
+
+@attrs.frozen
+class Verdict:
+    """What is to be told to the backend, and to people."""
+
+    settlement: Settlement
+    ending: Ending
+    reason: str = ""
+
+
+def event_of(claim: Claim) -> Event:
+    """The event that a trigger sees.
+
+    Raises:
+        ValueError: the stored data is not JSON.
+    """
+    return Event(
+        id=claim.id,
+        trigger_type=claim.trigger_type,
+        trigger_time=claim.trigger_time,
+        data=payload.decode(claim.payload),
+        attempt=claim.attempt,
+        created=claim.created,
+    )
+
+
+def judge(
+    claim: Claim,
+    outcome: object,
+    *,
+    policy: RetryPolicy,
+    capabilities: Capabilities,
+    now: datetime,
+) -> Verdict:
+    """Decide what a call means for its event.
+
+    Args:
+        claim: the claim under which the call was made.
+        outcome: what the trigger returned, or the exception that it raised.
+        policy: when and how often to repeat.
+        capabilities: of the backend, for the size of new data.
+        now: when the call ended.
+    """
+    if outcome is None:
+        return Verdict(Settlement.done(claim), Ending.SUCCEEDED)
+    if isinstance(outcome, GiveUp):
+        return bury(claim, str(outcome) or "the trigger gave up")
+    if isinstance(outcome, BaseException):
+        return _retry(claim, policy, now, reason=f"{type(outcome).__name__}: {outcome}")
+    if not isinstance(outcome, TriggerResult):
+        # It may have worked: repeating it 18 times could do harm, and ending it could hide a bug.
+        return bury(claim, f"the trigger returned {outcome!r}, neither None nor a TriggerResult")
+    if outcome.status is EventStatus.ERROR:
+        return bury(claim, "the trigger returned ERROR")
+    if outcome.status is not EventStatus.RETRY:
+        return Verdict(Settlement.done(claim), Ending.SUCCEEDED)
+    try:
+        data = None if outcome.data is None else payload.encode(outcome.data)
+        if data is not None:
+            check_payload(data, capabilities)
+        return _retry(
+            claim,
+            policy,
+            now,
+            reason="the trigger returned RETRY",
+            due=outcome.trigger_time,
+            data=data,
+        )
+    except InvalidEventError as exc:
+        return bury(claim, f"the trigger returned RETRY with what cannot be stored: {exc}")
+
+
+def bury(claim: Claim, reason: str) -> Verdict:
+    """The event goes to the dead letters."""
+    return Verdict(Settlement.bury(claim, reason), Ending.BURIED, reason)
+
+
+def _retry(
+    claim: Claim,
+    policy: RetryPolicy,
+    now: datetime,
+    *,
+    reason: str,
+    due: datetime | None = None,
+    data: bytes | None = None,
+) -> Verdict:
+    if policy.is_exhausted(claim.attempt):
+        return bury(claim, f"gave up after {claim.attempt} attempts, the last one: {reason}")
+    due = due or now + policy.delay(claim.attempt)
+    return Verdict(Settlement.retry(claim, due, data), Ending.RETRIED, reason)
