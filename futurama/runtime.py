@@ -160,9 +160,11 @@ class _ThreadLoop:
         self._thread.start()
 
     def wake(self) -> None:
-        with self._changed:
-            self._woken = True
-            self._changed.notify()
+        # Without the lock: if it is set, the step that will see our news has not begun.
+        if not self._woken:
+            with self._changed:
+                self._woken = True
+                self._changed.notify()
 
     def stop(self) -> None:
         with self._changed:
