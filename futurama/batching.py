@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from futurama.errors import FuturamaError
+from futurama.errors import FuturamaError, OutcomeUnknownError
 
 __all__ = ["Batcher"]
 
@@ -68,8 +68,12 @@ class Batcher(Generic[Item, Result]):
         with self._lock:
             self._pending.append(ticket)
             ticket.leads, self._has_leader = not self._has_leader, True
-        if not ticket.leads:
-            ticket.wait()
+        try:
+            if not ticket.leads:
+                ticket.wait()
+        except BaseException:
+            self._abandon(ticket)
+            raise
         if ticket.leads:
             self._lead(ticket)
         if ticket.error is not None:
@@ -78,19 +82,34 @@ class Batcher(Generic[Item, Result]):
 
     def _lead(self, own: _Ticket[Item, Result]) -> None:
         """Write until ``own`` is done, then let a caller who came meanwhile go on."""
-        while not own.is_done:
+        try:
+            while not own.is_done:
+                with self._lock:
+                    size = min(len(self._pending), self._max_batch)
+                    batch = [self._pending.popleft() for _ in range(size)]
+                try:
+                    self._write(batch)
+                finally:
+                    for ticket in batch:
+                        if ticket is not own:
+                            ticket.wake()
+        finally:
             with self._lock:
-                size = min(len(self._pending), self._max_batch)
-                batch = [self._pending.popleft() for _ in range(size)]
-            self._write(batch)
-            for ticket in batch:
-                if ticket is not own:
-                    ticket.wake()
+                self._pass_leadership()
+
+    def _pass_leadership(self) -> None:
+        self._has_leader = bool(self._pending)
+        if self._has_leader:
+            self._pending[0].leads = True
+            self._pending[0].wake()
+
+    def _abandon(self, ticket: _Ticket[Item, Result]) -> None:
+        """The caller was interrupted (by Ctrl-C, say) while it waited: nobody must wait for it."""
         with self._lock:
-            self._has_leader = bool(self._pending)
-            if self._has_leader:
-                self._pending[0].leads = True
-                self._pending[0].wake()
+            if ticket in self._pending:
+                self._pending.remove(ticket)
+            if ticket.leads:
+                self._pass_leadership()
 
     def _write(self, batch: Sequence[_Ticket[Item, Result]]) -> None:
         try:
@@ -103,6 +122,13 @@ class Batcher(Generic[Item, Result]):
             for ticket in batch:
                 ticket.error, ticket.is_done = exc, True
             return
+        except BaseException as exc:  # raised here, in the thread that was interrupted
+            for ticket in batch:
+                ticket.error = OutcomeUnknownError(
+                    f"the write was interrupted by {type(exc).__name__}", backend="queue"
+                )
+                ticket.is_done = True
+            raise
         for ticket, result in zip(batch, results, strict=True):
             ticket.result, ticket.is_done = result, True
 

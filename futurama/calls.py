@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 from futurama import triggers
@@ -64,7 +65,8 @@ class Caller:
         if trigger is not None and trigger.is_async:
             self._coroutines.submit(partial(self._call_async, held, trigger))
         elif self._held.start(held):
-            self._call(held, trigger)
+            with self._abandoning(held):
+                self._call(held, trigger)
 
     async def close_triggers(self) -> None:
         """Await ``aclose()`` of every trigger that has one."""
@@ -91,9 +93,10 @@ class Caller:
 
     async def _call_async(self, held: Held, trigger: BoundTrigger) -> None:
         if self._held.start(held):
-            event = self._event_to_call(held, trigger)
-            if event is not None:
-                await self._await(held, trigger, _called(trigger, event))
+            with self._abandoning(held):
+                event = self._event_to_call(held, trigger)
+                if event is not None:
+                    await self._await(held, trigger, _called(trigger, event))
 
     async def _await(self, held: Held, trigger: BoundTrigger, call: Awaitable[object]) -> None:
         outcome: object
@@ -101,7 +104,17 @@ class Caller:
             outcome = await call
         except BaseException as exc:  # as above; a call that was cancelled has no result either
             outcome = exc
-        self._ended(held, trigger, outcome)
+        with self._abandoning(held):
+            self._ended(held, trigger, outcome)
+
+    @contextmanager
+    def _abandoning(self, held: Held) -> Iterator[None]:
+        """After a bug of ours, let the lease end, instead of renewing it for ever."""
+        try:
+            yield
+        except Exception:
+            _log.exception("calling event %s failed; this is a bug, going on", held.claim.id)
+            self._held.forget([held])
 
     def _event_to_call(self, held: Held, trigger: BoundTrigger | None) -> Event | None:
         """The event for the trigger; None if it must not be called, which is then reported."""

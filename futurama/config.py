@@ -18,6 +18,10 @@ from futurama.registry import backend_class
 __all__ = ["Config"]
 
 
+_YEAR_SEC = 366 * 86_400.0
+"""Longer times are mistakes, and would overflow somewhere."""
+
+
 @attrs.frozen(init=False, repr=False)
 class Config:
     """All that can be configured, checked when it is made.
@@ -35,37 +39,51 @@ class Config:
         UnknownBackendError: the backend is not installed, or not what it needs.
     """
 
-    backend: str = settings.key(
-        "mysql", "where events wait: memory, sqlite, mysql, or an installed one"
-    )
+    backend: str = settings.key("mysql", "the name of the backend, where events wait")
     queue_name: str = settings.key(
         "",
         "name of this instance in claims and logs; empty: host name, process id and a random part",
     )
     consumer_lock_timeout_sec: float = settings.key(
-        31.0, "lease: how long a claim lasts unless renewed", unit="s", minimum=0.5
+        31.0,
+        "lease: how long a claim lasts unless renewed",
+        unit="s",
+        minimum=0.5,
+        maximum=_YEAR_SEC,
     )
     consumer_time_window_sec: float = settings.key(
-        0.25, "look-ahead: how long before its time an event may be claimed", unit="s", minimum=0
+        0.25,
+        "look-ahead: how long before its time an event may be claimed",
+        unit="s",
+        minimum=0,
+        maximum=_YEAR_SEC,
     )
     consumer_select_limit: int = settings.key(
         500, "most events claimed at once", unit="events", minimum=1
     )
     consumer_sleep_msec: float = settings.key(
-        100.0, "longest time between two looks for due events", unit="ms", minimum=1
+        100.0,
+        "longest time between two looks for due events",
+        unit="ms",
+        minimum=1,
+        maximum=_YEAR_SEC * 1000,
     )
     max_scheduled_events: int = settings.key(
         10_000, "most events held by this instance, called or not", unit="events", minimum=1
     )
     max_retry: int = settings.key(18, "calls after the first one; then the dead letters", minimum=0)
     retry_base_msec: float = settings.key(
-        250.0, "wait after the first failed attempt; doubles with each", unit="ms", minimum=0
+        250.0,
+        "wait after the first failed attempt; doubles with each",
+        unit="ms",
+        minimum=0,
+        maximum=_YEAR_SEC * 1000,
     )
     retry_cap_sec: float = settings.key(
-        600.0, "longest wait between two attempts", unit="s", minimum=0
+        600.0, "longest wait between two attempts", unit="s", minimum=0, maximum=_YEAR_SEC
     )
     dead_letter_days: float = settings.key(
-        7.0, "how long dead letters are kept; 0: not at all", unit="days", minimum=0
+        7.0, "how long dead letters are kept; 0: not at all", unit="days", minimum=0, maximum=36_500
     )
     max_worker_threads: int = settings.key(
         16, "triggers that are plain functions called at once", unit="threads", minimum=1
@@ -78,12 +96,13 @@ class Config:
         "how long create, cancel ... repeat while the backend is unavailable",
         unit="s",
         minimum=0,
+        maximum=_YEAR_SEC,
     )
     stop_timeout_sec: float = settings.key(
-        10.0, "how long stop() waits for running calls", unit="s", minimum=0
+        10.0, "how long stop() waits for running calls", unit="s", minimum=0, maximum=_YEAR_SEC
     )
     stat_interval_sec: float = settings.key(
-        0.0, "log the statistics this often; 0: never", unit="s", minimum=0
+        0.0, "log the statistics this often; 0: never", unit="s", minimum=0, maximum=_YEAR_SEC
     )
     backend_options: Mapping[str, Any] = attrs.field(factory=dict)
 

@@ -16,6 +16,7 @@ import attrs
 from futurama import payload
 from futurama.backend import (
     AddOutcome,
+    Claim,
     EventBackend,
     IfExists,
     Move,
@@ -166,8 +167,9 @@ class Queue:
         with self._lifecycle:
             if self._is_stopped:
                 return True
-            self._is_stopped = True
+            # Until here triggers that still run may create and cancel.
             is_clean = self._scheduler is None or self._scheduler.stop(seconds)
+            self._is_stopped = True
             if self._is_open and self._owns_backend:
                 self._backend.close()
             return is_clean
@@ -286,7 +288,7 @@ class Queue:
         """
         check_id(event_id)
         self._open()
-        outcome = self._cancel_held(event_id) or self._canceller.call(event_id)
+        outcome = self._cancel_held(event_id)
         if outcome is CancelOutcome.CANCELLED:
             self._stats.count("cancelled")
         return outcome
@@ -319,7 +321,7 @@ class Queue:
             trigger_time=None if trigger_time is None else self._instant(trigger_time),
             payload=None if data is _KEEP else self._encode(data),
         )
-        self._release_held(event_id)
+        self._end_held(event_id, Settlement.release)
         outcome = self._mover.call(move)
         if outcome is RescheduleOutcome.RESCHEDULED:
             self._stats.count("rescheduled")
@@ -332,6 +334,10 @@ class Queue:
 
         ``attempt`` counts the calls so far, 0 before the first. Dead letters are found too; whether
         an event is one, and why, ``queue.backend.find`` tells.
+
+        Raises:
+            InvalidEventError: something else has stored data that is not JSON.
+            BackendError: the backend was out of reach.
         """
         check_id(event_id)
         self._open()
@@ -343,7 +349,7 @@ class Queue:
             id=stored.id,
             trigger_type=stored.trigger_type,
             trigger_time=stored.trigger_time,
-            data=payload.decode(stored.payload),
+            data=_decode(event_id, stored.payload),
             attempt=stored.attempt,
             created=stored.created,
         )
@@ -419,41 +425,44 @@ class Queue:
         if self._scheduler is not None and events:
             self._scheduler.waits_until(min(to_us(event.trigger_time) for event in events))
 
-    def _cancel_held(self, event_id: str) -> CancelOutcome | None:
-        """Cancel an event that this instance has claimed and not called; None if that is not so."""
-        is_ours, lost_before = self._end_held(event_id, Settlement.done)
-        if not is_ours:
-            return None
-        return CancelOutcome.IN_FLIGHT if lost_before else CancelOutcome.CANCELLED
-
-    def _release_held(self, event_id: str) -> None:
-        """Let an event wait again that this instance has claimed and not called."""
-        self._end_held(event_id, Settlement.release)
+    def _cancel_held(self, event_id: str) -> CancelOutcome:
+        """Cancel an event, whether or not this instance has claimed it."""
+        is_ours, is_in_doubt = self._end_held(event_id, Settlement.done)
+        if is_ours:
+            return CancelOutcome.IN_FLIGHT if is_in_doubt else CancelOutcome.CANCELLED
+        return _in_doubt(self._canceller.call(event_id), is_in_doubt=is_in_doubt)
 
     def _end_held(
-        self, event_id: str, settlement: Callable[[Any], Settlement]
+        self, event_id: str, settlement: Callable[[Claim], Settlement]
     ) -> tuple[bool, bool]:
+        """Report an event that this instance has claimed and not called.
+
+        Returns:
+            Whether the backend accepted that, and whether a call may be in flight nevertheless:
+            from an earlier, silent owner, or because the first answer was lost.
+        """
         scheduler = self._scheduler
         held = None if scheduler is None else scheduler.withdraw(event_id)
         if scheduler is None or held is None:
             return False, False
-        claim = held.claim
-        is_ours = self._retrying(partial(scheduler.end_withdrawn, held, settlement(claim)))
-        return is_ours, claim.lost_before
+        errors: list[BackendError] = []
+        report = partial(scheduler.settle_withdrawn, settlement(held.claim))
+        try:
+            is_ours = self._retrying(report, on_error=errors.append)
+        except BaseException:
+            scheduler.restore(held)
+            raise
+        scheduler.forget(held)
+        return is_ours, held.claim.lost_before or (not is_ours and _is_unknown(errors))
 
     def _add(self, if_exists: IfExists, events: Sequence[NewEvent]) -> Sequence[AddOutcome]:
         return self._retrying(partial(self._backend.add, events, if_exists=if_exists))
 
     def _cancel_batch(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
-        doubts: list[BackendError] = []
-        outcomes = self._retrying(partial(self._backend.cancel, ids), on_error=doubts.append)
-        if not any(isinstance(error, OutcomeUnknownError) for error in doubts):
-            return outcomes
-        # Perhaps the first try removed it, while a call was under way: promise no more than that.
-        return [
-            CancelOutcome.IN_FLIGHT if outcome is CancelOutcome.NOT_FOUND else outcome
-            for outcome in outcomes
-        ]
+        errors: list[BackendError] = []
+        outcomes = self._retrying(partial(self._backend.cancel, ids), on_error=errors.append)
+        is_in_doubt = _is_unknown(errors)
+        return [_in_doubt(outcome, is_in_doubt=is_in_doubt) for outcome in outcomes]
 
     def _reschedule_batch(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome]:
         return self._retrying(partial(self._backend.reschedule, moves))
@@ -474,6 +483,30 @@ class Queue:
             timeout=self._config.operation_timeout_sec,
             on_error=count,
         )
+
+
+def _decode(event_id: str, data: bytes) -> Any:
+    try:
+        return payload.decode(data)
+    except ValueError as exc:
+        raise InvalidEventError(
+            f"the stored data of event {event_id!r} is not JSON ({exc}); queue.backend.find shows "
+            "it as it is", field="data",
+        ) from exc  # fmt: skip
+
+
+def _is_unknown(errors: Sequence[BackendError]) -> bool:
+    return any(isinstance(error, OutcomeUnknownError) for error in errors)
+
+
+def _in_doubt(outcome: CancelOutcome, *, is_in_doubt: bool) -> CancelOutcome:
+    """What may be said if an earlier try, whose answer was lost, may have removed the event.
+
+    Then NOT_FOUND could mean that it was removed by us while it was being called.
+    """
+    return (
+        CancelOutcome.IN_FLIGHT if is_in_doubt and outcome is CancelOutcome.NOT_FOUND else outcome
+    )
 
 
 def _check_if_exists(if_exists: str) -> None:

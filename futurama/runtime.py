@@ -8,6 +8,7 @@ thread; :class:`futurama.testing.VirtualTime` runs them one after another and ma
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
 import time
@@ -38,6 +39,9 @@ Work_co = TypeVar("Work_co", covariant=True)
 
 _PAUSE_AFTER_A_BUG_SECONDS = 1.0
 
+_GRACE_SECONDS = 1.0
+"""How long cancelled coroutines may take to clean up."""
+
 
 class Loop(Protocol):
     """A step that is run again and again."""
@@ -48,8 +52,8 @@ class Loop(Protocol):
     def wake(self) -> None:
         """Run the step now, or once more if it is just running."""
 
-    def stop(self) -> None:
-        """Let the running step finish and run no other; returns when that is so."""
+    def stop(self, timeout: float) -> None:
+        """Run no other step; wait for the running one to end, ``timeout`` seconds at most."""
 
 
 class WorkSource(Protocol[Work_co]):
@@ -166,11 +170,11 @@ class _ThreadLoop:
                 self._woken = True
                 self._changed.notify()
 
-    def stop(self) -> None:
+    def stop(self, timeout: float) -> None:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -206,7 +210,8 @@ class _ThreadWorkers(Generic[Work]):
     def join(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread is not threading.current_thread():  # a trigger may stop its own queue
+                thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
@@ -241,13 +246,19 @@ class _LoopThread:
             self._loop.call_soon_threadsafe(self._pump)
 
     def join(self, timeout: float) -> bool:
-        return asyncio.run_coroutine_threadsafe(self._finish(timeout), self._loop).result()
+        finish = asyncio.run_coroutine_threadsafe(self._finish(timeout), self._loop)
+        try:
+            return finish.result(timeout + _GRACE_SECONDS)
+        except concurrent.futures.TimeoutError:
+            return False  # a coroutine that blocks keeps the whole loop
 
     def close(self, last: CoroutineFunction) -> None:
-        asyncio.run_coroutine_threadsafe(last(), self._loop).result()
+        ending = asyncio.run_coroutine_threadsafe(last(), self._loop)
+        concurrent.futures.wait([ending], _GRACE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._thread.join(_GRACE_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     def _pump(self) -> None:
         while len(self._tasks) < self._max_running:
@@ -284,5 +295,5 @@ class _LoopThread:
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=1)
+            await asyncio.wait(set(self._tasks), timeout=_GRACE_SECONDS)
         return has_ended

@@ -148,16 +148,16 @@ class Scheduler:
             instance when its lease ends.
         """
         deadline_us = self._runtime.monotonic_us() + int(timeout * 1e6)
-        self._claim_loop.stop()
+        self._claim_loop.stop(self._seconds_until(deadline_us))
         for held in self._held.withdraw_all():
             self._report(Report(held, Settlement.release(held.claim), "released"))
         self._held.close()
         has_ended = self._workers.join(self._seconds_until(deadline_us))
         has_ended &= self._coroutines.join(self._seconds_until(deadline_us))
-        self._report_loop.stop()
+        self._report_loop.stop(self._seconds_until(deadline_us))
         self._report_until(deadline_us)
-        self._renew_loop.stop()
-        self._upkeep_loop.stop()
+        self._renew_loop.stop(self._seconds_until(deadline_us))
+        self._upkeep_loop.stop(self._seconds_until(deadline_us))
         self._coroutines.close(self._caller.close_triggers)
         if len(self._held):
             _log.warning(
@@ -173,31 +173,29 @@ class Scheduler:
     def waits_until(self, due_us: int) -> None:
         """This instance has stored an event that is due then: look in time."""
         look_us = due_us - int(self._look_ahead.total_seconds() * 1e6)
-        if look_us < self._next_claim_us:
+        if look_us < self._next_claim_us and not self._claim_health.is_failing:
             self._claim_loop.wake()
 
     def withdraw(self, event_id: str) -> Held | None:
         """Keep an event that this instance has claimed from being called.
 
         Returns:
-            None if it is not held here or its call has started; otherwise what to give to
-            :meth:`end_withdrawn`.
+            None if it is not held here or its call has started. Otherwise the claim; report it
+            with :meth:`settle_withdrawn` and then :meth:`forget` it, or :meth:`restore` it.
         """
         return self._held.withdraw(event_id)
 
-    def end_withdrawn(self, held: Held, settlement: Settlement) -> bool:
-        """Report a withdrawn claim; whether it was still held.
+    def settle_withdrawn(self, settlement: Settlement) -> bool:
+        """Report a withdrawn claim; whether it was still held. May be repeated after an error."""
+        return self._withdrawn.call(settlement)
 
-        Raises:
-            BackendError: it could not be reported; the event will be called after all.
-        """
-        try:
-            is_ours = self._withdrawn.call(settlement)
-        except BackendError:
-            self._held.restore(held)
-            raise
+    def forget(self, held: Held) -> None:
+        """A withdrawn claim has been reported."""
         self._held.forget([held])
-        return is_ours
+
+    def restore(self, held: Held) -> None:
+        """A withdrawn claim could not be reported: the event is called after all."""
+        self._held.restore(held)
 
     def snapshot(self) -> dict[str, int]:
         """How many claims this instance holds, and how many of them have ended unreported."""
@@ -328,11 +326,9 @@ class Scheduler:
         now_us = self._runtime.monotonic_us()
         if now_us < self._next_purge_us:
             return
-        try:
-            before = self._clock.now() - timedelta(days=self._config.dead_letter_days)
-        except OverflowError:
-            return  # kept for longer than the calendar goes back
-        purged = self._backend.purge(before=before)
+        purged = self._backend.purge(
+            before=self._clock.now() - timedelta(days=self._config.dead_letter_days)
+        )
         if purged:
             _log.info("forgot %d dead letters", purged)
         self._next_purge_us = now_us + int(_PURGE_SECONDS * 1e6)

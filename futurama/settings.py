@@ -14,7 +14,7 @@ __all__ = ["checked", "describe", "key", "load"]
 
 T = TypeVar("T")
 
-_DOC, _UNIT, _SECRET, _MINIMUM = "doc", "unit", "secret", "minimum"
+_DOC, _UNIT, _SECRET, _MINIMUM, _MAXIMUM = "doc", "unit", "secret", "minimum", "maximum"
 
 
 def key(
@@ -24,6 +24,7 @@ def key(
     unit: str = "",
     secret: bool = False,
     minimum: float | None = None,
+    maximum: float | None = None,
 ) -> Any:
     """An attrs field that is a key of the configuration.
 
@@ -32,9 +33,9 @@ def key(
         doc: one sentence for the documentation and the command line.
         unit: ``"s"``, ``"ms"``, ``"events"`` ...; empty where there is none.
         secret: never shown, neither in ``repr`` nor in errors.
-        minimum: the least number allowed.
+        minimum, maximum: the least and the greatest number allowed.
     """
-    metadata = {_DOC: doc, _UNIT: unit, _SECRET: secret, _MINIMUM: minimum}
+    metadata = {_DOC: doc, _UNIT: unit, _SECRET: secret, _MINIMUM: minimum, _MAXIMUM: maximum}
     return attrs.field(
         default=default, repr=(lambda _: "'***'") if secret else True, metadata=metadata
     )
@@ -111,10 +112,14 @@ def _check(name: str, value: Any, hint: Any, field: attrs.Attribute[Any]) -> Any
             f"got {shown} ({type(value).__name__})",
             key=name,
         )
-    minimum = field.metadata[_MINIMUM]
+    minimum, maximum = field.metadata[_MINIMUM], field.metadata[_MAXIMUM]
     if minimum is not None and value is not None and not value >= minimum:
         raise ConfigError(
             f"configuration key {name!r} must be at least {minimum:g}, got {shown}", key=name
+        )
+    if maximum is not None and value is not None and not value <= maximum:
+        raise ConfigError(
+            f"configuration key {name!r} must be at most {maximum:g}, got {shown}", key=name
         )
     return value
 

@@ -135,7 +135,7 @@ class _VirtualLoop:
     def wake(self) -> None:
         self.next_us = self._monotonic_us()
 
-    def stop(self) -> None:
+    def stop(self, timeout: float) -> None:
         self._running.remove(self)
 
     def run(self) -> None:
@@ -156,7 +156,7 @@ class _VirtualWorkers:
         self._loop.wake()
 
     def join(self, timeout: float) -> bool:
-        self._loop.stop()
+        self._loop.stop(timeout)
         return True
 
 

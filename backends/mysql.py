@@ -1,0 +1,451 @@
+"""Events in MySQL, MariaDB and what speaks their language: durable and shared.
+
+``"backend": "mysql"``. Needs SQLAlchemy and PyMySQL: ``pip install "futurama[mysql]"``.
+"""
+
+from __future__ import annotations
+
+import ssl as tls
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Self
+
+import attrs
+import pymysql
+import sqlalchemy as sa
+from pymysql.constants import FIELD_TYPE
+from pymysql.converters import conversions
+from sqlalchemy import exc
+
+from futurama.backend import Capabilities, Finding
+from futurama.backends.sql import Dialect, SQLBackend
+from futurama.backends.sql.errors import MYSQL_FAULTS, Fault, driver_error, translate
+from futurama.backends.sql.mysql_diagnosis import diagnose
+from futurama.backends.sql.statements import (
+    DUE_INDEX,
+    MAX_OWNER_BYTES,
+    SCHEMA_TABLE,
+    check_table_name,
+)
+from futurama.errors import BackendSetupError, ConfigError
+from futurama.events import MAX_ID_BYTES, MAX_TYPE_BYTES
+from futurama.settings import key
+
+__all__ = ["MySQLBackend", "MySQLDialect", "MySQLSettings"]
+
+_MAX_MEDIUMBLOB_BYTES = 2**24 - 1
+
+_STATEMENT_MARGIN_BYTES = 8192
+"""More than everything in a one-row statement that is not the payload."""
+
+_MAX_IN_LIST = 999
+"""Much longer lists make MySQL and MariaDB scan the whole table, and from 1,000 on MariaDB turns the
+list into a joined subquery (in_predicate_conversion_threshold). Shorter ones cost round trips."""
+
+_MAX_UPDATED_ROWS = 500
+_MAX_UPDATED_BYTES = 256 * 1024
+"""Payload per UPDATE, so that with all escapes and the rest it stays below 1 MiB, the least
+``max_allowed_packet`` that servers come with."""
+
+_SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
+
+
+@attrs.frozen
+class MySQLSettings:
+    """The configuration keys of the MySQL backend."""
+
+    host: str = key("127.0.0.1", "name or address of the server")
+    port: int = key(3306, "TCP port of the server", minimum=1)
+    username: str = key("root", "who logs in")
+    password: str = key("", "the password of that user", secret=True)
+    db_name: str = key("futurama", "the database; created at the first start if that is allowed")
+    table_name: str = key("events", "the table of events; queues with different tables are apart")
+    mysql6: bool = key(
+        default=True,
+        doc="store times as DATETIME(6), to the microsecond; false: DATETIME, whole seconds, for "
+        "servers without fractional seconds",
+    )
+    max_open_connection: int = key(
+        10, "at most so many connections per instance", unit="connections", minimum=1
+    )
+    create_schema: bool = key(
+        default=True,
+        doc="create or upgrade database and table at the start; false: `futurama migrate` does",
+    )
+    connect_timeout_sec: float = key(10, "how long connecting may take", unit="s", minimum=0.001)
+    read_timeout_sec: float = key(
+        30, "how long the server may take to answer or to accept data", unit="s", minimum=0.001
+    )
+    pool_timeout_sec: float = key(
+        10, "how long a call may wait for one of the connections", unit="s", minimum=0
+    )
+    lock_wait_timeout_sec: int = key(
+        3, "how long the server waits for a row or table that is locked", unit="s", minimum=1
+    )
+    ssl: bool = key(default=False, doc="encrypt connections, and refuse servers that cannot")
+    ssl_ca: str | None = key(
+        None, "with ssl: file of the certificates to trust; null: the system's"
+    )
+    ssl_verify: bool = key(
+        default=True, doc="with ssl: check the server's certificate and host name"
+    )
+    max_data_bytes: int = key(
+        1024 * 1024, "longest data of one event, encoded as JSON", unit="bytes", minimum=1
+    )
+
+
+class MySQLBackend(SQLBackend):
+    """Events in a table of a MySQL or MariaDB server.
+
+    Args:
+        settings: see :class:`MySQLSettings`.
+
+    Raises:
+        ConfigError: a key has a value that can never work.
+    """
+
+    Settings: ClassVar[type[MySQLSettings]] = MySQLSettings
+
+    def __init__(self, settings: MySQLSettings | None = None) -> None:
+        settings = settings or MySQLSettings()
+        _check(settings)
+        dialect = MySQLDialect(settings)
+        self._settings = settings
+        super().__init__(
+            dialect,
+            table_name=settings.table_name,
+            create_schema=settings.create_schema,
+            capabilities=Capabilities(
+                durable=True,
+                shared=True,
+                resolution=dialect.resolution,
+                max_data_bytes=settings.max_data_bytes,
+            ),
+        )
+
+    @classmethod
+    def from_settings(cls, settings: MySQLSettings) -> Self:
+        """A backend that is not opened yet."""
+        return cls(settings)
+
+    def diagnose(self) -> Sequence[Finding]:
+        """See :meth:`futurama.backend.Diagnosable.diagnose`; works whether or not it is open."""
+        with self._connected():
+            skips_locked = self._transactions.write(self._try_skip_locked)
+            return self._transactions.write(
+                lambda connection: diagnose(
+                    connection,
+                    table_name=self._table_name,
+                    skips_locked=skips_locked,
+                    server_now=self._dialect.now,
+                )
+            )
+
+
+class MySQLDialect(Dialect):
+    """MySQL and MariaDB through PyMySQL."""
+
+    name = "mysql"
+    max_in_list = _MAX_IN_LIST
+
+    def __init__(self, settings: MySQLSettings) -> None:
+        self._settings = settings
+        self.place = f"{settings.username}@{settings.host}:{settings.port}/{settings.db_name}"
+        self.resolution = timedelta(microseconds=1) if settings.mysql6 else timedelta(seconds=1)
+        self._tls: tls.SSLContext | None = None
+        self._utc_timestamp = "SELECT UTC_TIMESTAMP(6)"
+
+    def make_engines(self) -> tuple[sa.Engine, sa.Engine]:
+        """Two pools that together have at most ``max_open_connection`` connections."""
+        self._tls = self._make_tls()
+        size = self._settings.max_open_connection
+        readers = 2 if size > 3 else 1  # noqa: PLR2004 -- a small share
+        writer = self._engine(max(size - readers, 1), autocommit=False)
+        if size == 1:
+            return writer, writer
+        return writer, self._engine(readers, autocommit=True)
+
+    def _engine(self, size: int, *, autocommit: bool) -> sa.Engine:
+        options: dict[str, Any] = (
+            {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+            if autocommit
+            else {}
+        )
+        return sa.create_engine(
+            "mysql+pymysql://",
+            creator=lambda: self._connect(autocommit=autocommit),
+            poolclass=sa.QueuePool,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=self._settings.pool_timeout_sec,
+            pool_pre_ping=True,
+            pool_use_lifo=True,  # busy connections stay warm, idle ones are left to time out
+            # A Connection that is closed inside a transaction has rolled it back already; a second
+            # ROLLBACK would cost each call a round trip.
+            pool_reset_on_return=None,
+            hide_parameters=True,
+            **options,
+        )
+
+    def _connect(self, *, autocommit: bool, use_database: bool = True) -> Any:
+        settings = self._settings
+        try:
+            connection = pymysql.connect(
+                host=settings.host,
+                port=settings.port,
+                user=settings.username,
+                password=settings.password,
+                database=settings.db_name if use_database else None,
+                charset="utf8mb4",
+                autocommit=autocommit,
+                connect_timeout=settings.connect_timeout_sec,
+                read_timeout=settings.read_timeout_sec,
+                write_timeout=settings.read_timeout_sec,
+                conv=_CONVERSIONS,
+                ssl=self._tls,
+                ssl_disabled=self._tls is None,
+            )
+        except RuntimeError as error:  # the package cryptography is missing
+            raise BackendSetupError(f"{self.place}: {error}", backend=self.name) from error
+        try:
+            with connection.cursor() as cursor:
+                if self._tls is not None:
+                    _check_encryption(cursor)
+                wait = settings.lock_wait_timeout_sec
+                cursor.execute(
+                    f"SET SESSION sql_mode = '{_SQL_MODE}', time_zone = '+00:00', "
+                    f"innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"
+                )
+                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _make_tls(self) -> tls.SSLContext | None:
+        settings = self._settings
+        if not settings.ssl:
+            return None
+        try:
+            context = tls.create_default_context(cafile=settings.ssl_ca)
+        except OSError as error:
+            raise BackendSetupError(
+                f"{self.place}: cannot read the certificates in the file that the key ssl_ca "
+                f"names, {settings.ssl_ca!r} ({error})",
+                backend=self.name,
+            ) from error
+        # The certificates that MySQL servers make for themselves do not pass the strict rules.
+        context.verify_flags &= ~tls.VERIFY_X509_STRICT
+        if not settings.ssl_verify:
+            context.check_hostname = False
+            context.verify_mode = tls.CERT_NONE
+        return context
+
+    def fault(self, error: BaseException) -> tuple[Fault, str]:
+        """By the number of the error, else by the class that PyMySQL chose for it."""
+        if isinstance(error, exc.TimeoutError):
+            return Fault.UNAVAILABLE, (
+                "no connection became free within pool_timeout_sec; raise max_open_connection"
+            )
+        error = driver_error(error)
+        if isinstance(getattr(error, "original_exception", None), tls.SSLError):
+            return MYSQL_FAULTS[2026]
+        code = error.args[0] if error.args else None
+        if isinstance(code, int) and code in MYSQL_FAULTS:
+            return MYSQL_FAULTS[code]
+        if isinstance(error, pymysql.err.DataError | pymysql.err.IntegrityError):
+            return Fault.REJECTED, "the server refuses a value"
+        if isinstance(error, pymysql.err.ProgrammingError | pymysql.err.NotSupportedError):
+            return Fault.SETUP, "the server refuses a statement"
+        return Fault.UNAVAILABLE, "the server failed"
+
+    def encode_time(self, instant: datetime) -> datetime:
+        """As it is: the connection's converters do the rest."""
+        return instant
+
+    def decode_time(self, value: datetime) -> datetime:
+        """As it is: the connection's converters did the rest."""
+        return value
+
+    def now(self, connection: sa.Connection) -> datetime:
+        """The server's clock; to the second only where the server knows no more."""
+        try:
+            value: datetime = connection.exec_driver_sql(self._utc_timestamp).scalar_one()
+        except exc.DBAPIError as error:
+            if self.fault(error)[0] is not Fault.UNSUPPORTED:
+                raise
+            self._utc_timestamp = "SELECT UTC_TIMESTAMP()"
+            value = connection.exec_driver_sql(self._utc_timestamp).scalar_one()
+        return value
+
+    def ddl(self, table_name: str) -> Sequence[str]:
+        """Ids, types, owners and data are bytes: no collation may fold or pad them."""
+        time = "DATETIME(6)" if self._settings.mysql6 else "DATETIME"
+        return (
+            f"""CREATE TABLE IF NOT EXISTS {SCHEMA_TABLE} (
+                table_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+                version INT NOT NULL
+            ) ENGINE=InnoDB""",
+            f"""CREATE TABLE IF NOT EXISTS `{table_name}` (
+                id VARBINARY({MAX_ID_BYTES}) NOT NULL PRIMARY KEY,
+                trigger_type VARBINARY({MAX_TYPE_BYTES}) NOT NULL,
+                trigger_time {time} NOT NULL,
+                due {time} NULL,
+                attempt INT NOT NULL DEFAULT 0,
+                lost BOOL NOT NULL DEFAULT FALSE,
+                token BINARY(16) NULL,
+                owner VARBINARY({MAX_OWNER_BYTES}) NULL,
+                created BIGINT NOT NULL,
+                data MEDIUMBLOB NOT NULL,
+                died {time} NULL,
+                reason MEDIUMBLOB NULL,
+                KEY {DUE_INDEX} (due, id)
+            ) ENGINE=InnoDB""",
+        )
+
+    def prepare(self) -> Sequence[str]:
+        """Create the database if it is missing."""
+        try:
+            try:
+                self._connect(autocommit=True).close()
+            except pymysql.err.MySQLError as error:
+                if self.fault(error)[0] is not Fault.MISSING:
+                    raise
+            else:
+                return []
+            connection = self._connect(autocommit=True, use_database=False)
+            try:
+                name = self._settings.db_name.replace("`", "``")
+                connection.cursor().execute(f"CREATE DATABASE IF NOT EXISTS `{name}`")
+            finally:
+                connection.close()
+        except pymysql.err.MySQLError as error:
+            fault, advice = self.fault(error)
+            raise translate(error, fault, advice, backend=self.name, place=self.place) from error
+        return [f"Created the database {self._settings.db_name!r}."]
+
+    def check(self, connection: sa.Connection, table_name: str) -> None:
+        """Refuse a table whose times round, one without transactions, and too small packets."""
+        precision, engine = connection.exec_driver_sql(
+            "SELECT c.datetime_precision, t.engine FROM information_schema.columns c "
+            "JOIN information_schema.tables t USING (table_schema, table_name) "
+            "WHERE c.table_schema = DATABASE() AND c.table_name = %s AND c.column_name = 'due'",
+            (table_name,),
+        ).one()
+        packet = connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one()
+        # Every byte of a payload may have to be escaped by a second one.
+        needed = 2 * self._settings.max_data_bytes + _STATEMENT_MARGIN_BYTES
+        if (precision or 0) != (6 if self._settings.mysql6 else 0):
+            found = "to the microsecond" if precision else "in whole seconds"
+            problem = (
+                f"the table {table_name!r} stores times {found}, which is not what the key mysql6 "
+                "says; change the key on all instances, or choose another table_name"
+            )
+        elif engine.lower() != "innodb":
+            problem = (
+                f"the table {table_name!r} has the engine {engine}, which knows no transactions; "
+                f"run ALTER TABLE {table_name} ENGINE=InnoDB"
+            )
+        elif packet < needed:
+            problem = (
+                f"max_allowed_packet is {packet} bytes on the server, data of max_data_bytes "
+                f"{self._settings.max_data_bytes} need {needed}; raise the one or lower the other"
+            )
+        else:
+            return
+        raise BackendSetupError(f"{self.place}: {problem}", backend=self.name)
+
+    def is_in(self, column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
+        """PyMySQL itself expands a list, at a third of what SQLAlchemy's expansion costs."""
+        return column.bool_op("IN")(sa.bindparam(parameter))
+
+    def delete(self, table: sa.TableClause, *conditions: sa.ColumnElement[bool]) -> sa.Executable:
+        """In the form for several tables, the only one that takes an index hint everywhere."""
+        return (
+            sa.delete(table)
+            .prefix_with(f"`{table.name}`")
+            .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+            .where(*conditions)
+        )
+
+    def insert(
+        self, connection: sa.Connection, table_name: str, columns: Sequence[str], rows: list[Any]
+    ) -> None:
+        """PyMySQL makes multi-row statements of at most ``Cursor.max_stmt_length`` (1 MB) of it."""
+        names, marks = ", ".join(columns), ", ".join(["%s"] * len(columns))
+        statement = f"INSERT INTO `{table_name}` ({names}) VALUES ({marks})"  # noqa: S608 -- names only, checked
+        connection.exec_driver_sql(statement, rows)
+
+    def update(
+        self, connection: sa.Connection, table_name: str, columns: Sequence[str], rows: list[Any]
+    ) -> None:
+        """One UPDATE joined with a derived table of the new values, which any server understands."""
+        names = [f"c{number}" for number in range(len(columns))]
+        first = "SELECT " + ", ".join(f"%s AS {name}" for name in [*names, "k"])
+        others = " UNION ALL SELECT " + ", ".join(["%s"] * (len(names) + 1))
+        assignments = ", ".join(
+            f"t.{column} = d.{name}" for column, name in zip(columns, names, strict=True)
+        )
+        for some in _portions(rows):
+            derived = first + others * (len(some) - 1)
+            statement = (
+                f"UPDATE ({derived}) AS d STRAIGHT_JOIN `{table_name}` AS t FORCE INDEX (PRIMARY) "  # noqa: S608 -- names only, checked
+                f"ON t.id = d.k SET {assignments}"
+            )
+            connection.exec_driver_sql(statement, tuple(value for row in some for value in row))
+
+
+def _check(settings: MySQLSettings) -> None:
+    check_table_name(settings.table_name)
+    if settings.max_data_bytes > _MAX_MEDIUMBLOB_BYTES:
+        raise ConfigError(
+            f"configuration key 'max_data_bytes' must be at most {_MAX_MEDIUMBLOB_BYTES}, "
+            f"got {settings.max_data_bytes}",
+            key="max_data_bytes",
+        )
+    if settings.ssl_ca is not None and not settings.ssl:
+        raise ConfigError(
+            f"configuration key 'ssl_ca' is {settings.ssl_ca!r} but 'ssl' is false: nothing would "
+            "be encrypted; set ssl to true",
+            key="ssl_ca",
+        )
+
+
+def _check_encryption(cursor: Any) -> None:
+    """Older PyMySQL goes on in plain text when the server offers no TLS."""
+    cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    _, cipher = cursor.fetchone()
+    if not cipher:
+        raise pymysql.err.OperationalError(2026, "the server offers no TLS")
+
+
+def _portions(rows: list[Any]) -> Iterator[list[Any]]:
+    """``rows`` in portions that one UPDATE may have."""
+    portion: list[Any] = []
+    size = 0
+    for row in rows:
+        row_size = sum(len(value) for value in row if isinstance(value, bytes))
+        if portion and (len(portion) == _MAX_UPDATED_ROWS or size + row_size > _MAX_UPDATED_BYTES):
+            yield portion
+            portion, size = [], 0
+        portion.append(row)
+        size += row_size
+    if portion:
+        yield portion
+
+
+def _escape_datetime(instant: datetime, _mapping: object = None) -> str:
+    """Twice as fast as PyMySQL's; servers ignore the zeros behind whole seconds."""
+    return f"'{instant.astimezone(UTC).isoformat(' ', 'microseconds')[:26]}'"
+
+
+def _decode_datetime(text: str) -> datetime:
+    """Aware, and ten times as fast as PyMySQL's, which takes half of the time of decoding a claim."""
+    return datetime.fromisoformat(text + "+00:00")
+
+
+_CONVERSIONS: dict[int | type[Any], Any] = {
+    **conversions,
+    datetime: _escape_datetime,
+    FIELD_TYPE.DATETIME: _decode_datetime,
+}

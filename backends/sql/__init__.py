@@ -1,0 +1,17 @@
+"""What the backends on SQL databases share; one module per member beside this package.
+
+* ``statements``: the table and every statement of the shared operations, in one place.
+* ``dialect``: what a member has to say about its database; the seam for further members.
+* ``errors``: from the codes of drivers and servers to the classes of ``futurama.errors``.
+* ``transactions``: connections, one short transaction per call, repeats, forks.
+* ``schema``: creating, checking and upgrading the table.
+* ``pages``: looking at events.
+* ``backend``: the operations.
+"""
+
+from __future__ import annotations
+
+from futurama.backends.sql.backend import SQLBackend
+from futurama.backends.sql.dialect import Dialect
+
+__all__ = ["Dialect", "SQLBackend"]

@@ -1,0 +1,94 @@
+"""What a member of the family has to say about its database."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from futurama.backends.sql.errors import Fault
+
+__all__ = ["Dialect"]
+
+
+class Dialect(ABC):
+    """One database: how to connect, what its SQL does differently, what its errors mean.
+
+    Attributes:
+        name: the backend's name, for messages.
+        place: which server or file it is, for messages; no secrets.
+        resolution: the step of its stored times.
+        max_in_list: how many keys one statement may list.
+    """
+
+    name: str
+    place: str
+    resolution: timedelta
+    max_in_list: int
+
+    @abstractmethod
+    def make_engines(self) -> tuple[sa.Engine, sa.Engine]:
+        """(for transactions, for reads that stand alone); must not connect yet.
+
+        Reads run in autocommit mode, so that a look at the next due costs one query.
+        """
+
+    @abstractmethod
+    def fault(self, error: BaseException) -> tuple[Fault, str]:
+        """What an exception of SQLAlchemy or of the driver means, and what to do about it."""
+
+    @abstractmethod
+    def encode_time(self, instant: datetime) -> Any:
+        """``instant``, a multiple of the resolution, as the driver takes it."""
+
+    @abstractmethod
+    def decode_time(self, value: Any) -> datetime:
+        """The aware UTC datetime that :meth:`encode_time` was given."""
+
+    @abstractmethod
+    def now(self, connection: sa.Connection) -> datetime:
+        """The clock that everybody who uses this database shares."""
+
+    @abstractmethod
+    def ddl(self, table_name: str) -> Sequence[str]:
+        """The statements that create what is missing, each harmless when it is there already."""
+
+    @abstractmethod
+    def prepare(self) -> Sequence[str]:
+        """Make the database itself if it is missing; return one sentence per change."""
+
+    @abstractmethod
+    def check(self, connection: sa.Connection, table_name: str) -> None:
+        """Raise ``BackendSetupError`` if the database or the table cannot be used as it is."""
+
+    @abstractmethod
+    def insert(
+        self, connection: sa.Connection, table_name: str, columns: Sequence[str], rows: list[Any]
+    ) -> None:
+        """Insert ``rows``, tuples in the order of ``columns``, in as few statements as possible."""
+
+    @abstractmethod
+    def update(
+        self, connection: sa.Connection, table_name: str, columns: Sequence[str], rows: list[Any]
+    ) -> None:
+        """Set ``columns`` of the row whose id is the last item of each tuple of ``rows``."""
+
+    def is_in(self, column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
+        """``column IN (...)``, with the list given as ``parameter`` at execution."""
+        return column.in_(sa.bindparam(parameter, expanding=True))
+
+    def delete(self, table: sa.TableClause, *conditions: sa.ColumnElement[bool]) -> sa.Executable:
+        """A DELETE by primary key."""
+        return sa.delete(table).where(*conditions)
+
+    def in_lists(self, keys: Iterable[bytes]) -> Iterable[list[bytes]]:
+        """``keys`` sorted, each once, in lists of a length that one statement may have.
+
+        Everybody locks in this order, so that two batches wait for each other instead of dying.
+        """
+        ordered = sorted(set(keys))
+        for start in range(0, len(ordered), self.max_in_list):
+            yield ordered[start : start + self.max_in_list]

@@ -1,0 +1,71 @@
+"""Reading and writing rows by primary key, in as few statements as possible."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from futurama.backends.sql.dialect import Dialect
+from futurama.backends.sql.statements import INSERTED, Statements
+from futurama.times import ceil_to, floor_to
+
+__all__ = ["Rows"]
+
+
+class Rows:
+    """The rows of one table."""
+
+    def __init__(self, dialect: Dialect, statements: Statements) -> None:
+        self._dialect = dialect
+        self._statements = statements
+        self._table_name = str(statements.table.name)
+        self._selects: dict[tuple[str, ...], sa.Select[Any]] = {}
+
+    def lock(
+        self, connection: sa.Connection, keys: Iterable[bytes], *columns: str
+    ) -> dict[bytes, Any]:
+        """Lock the rows with these ids; return these columns of those that exist, by id."""
+        select = self._selects.get(columns)
+        if select is None:
+            select = self._selects[columns] = self._statements.lock(self._dialect, *columns)
+        rows: dict[bytes, Any] = {}
+        for ids in self._dialect.in_lists(keys):
+            rows.update((row[0], row) for row in connection.execute(select, {"ids": ids}))
+        return rows
+
+    def insert(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert tuples in the order of ``statements.INSERTED``."""
+        if rows:
+            # In the order of the key, as everybody locks: batches wait instead of dying.
+            self._dialect.insert(connection, self._table_name, INSERTED, sorted(rows, key=_id))
+
+    def delete(self, connection: sa.Connection, keys: Iterable[bytes]) -> None:
+        """Remove the rows with these ids."""
+        for ids in self._dialect.in_lists(keys):
+            connection.execute(self._statements.delete, {"ids": ids})
+
+    def update(self, connection: sa.Connection, changes: Mapping[bytes, Mapping[str, Any]]) -> None:
+        """Give each row its changes; rows of which the same columns change share a statement."""
+        by_columns = sorted(
+            ((tuple(change), key) for key, change in changes.items() if change),
+        )
+        for columns, group in itertools.groupby(by_columns, key=lambda item: item[0]):
+            rows = [(*changes[key].values(), key) for _, key in group]
+            self._dialect.update(connection, self._table_name, columns, rows)
+
+    def up(self, instant: datetime) -> Any:
+        """For storing: never early."""
+        return self._dialect.encode_time(ceil_to(instant, self._dialect.resolution))
+
+    def down(self, instant: datetime) -> Any:
+        """For ``due <= instant`` and ``due > instant``, which mean the same when rounded down."""
+        return self._dialect.encode_time(floor_to(instant, self._dialect.resolution))
+
+
+def _id(row: tuple[Any, ...]) -> bytes:
+    event_id: bytes = row[0]
+    return event_id

@@ -1,0 +1,224 @@
+"""The table, and every statement of the shared operations."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.sql.elements import quoted_name
+
+from futurama.backends.sql.dialect import Dialect
+from futurama.errors import ConfigError
+
+__all__ = [
+    "COLUMNS",
+    "DUE_INDEX",
+    "INSERTED",
+    "MAX_OWNER_BYTES",
+    "SCHEMA_TABLE",
+    "Statements",
+    "check_table_name",
+]
+
+COLUMNS = (
+    "id",
+    "trigger_type",
+    "trigger_time",
+    "due",
+    "attempt",
+    "lost",
+    "token",
+    "owner",
+    "created",
+    "data",
+    "died",
+    "reason",
+)
+"""WAITING: due set, token NULL. CLAIMED: due and token set. DEAD: due NULL, died set."""
+
+INSERTED = ("id", "trigger_type", "trigger_time", "due", "created", "data", "lost")
+"""What a new row is given; the other columns have defaults."""
+
+DUE_INDEX = "due_id"
+"""The only secondary index, on (due, id)."""
+
+SCHEMA_TABLE = "futurama_schema"
+"""(table_name, version): the schema version of each table of events in this database."""
+
+MAX_OWNER_BYTES = 255
+"""The width of the column ``owner``; longer names are cut."""
+
+_TABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
+"""64 is what MySQL allows; nothing in this alphabet can end a quoted name."""
+
+
+def check_table_name(name: str) -> str:
+    """Return ``name`` if it can be a table's name.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not _TABLE_NAME.fullmatch(name) or name == SCHEMA_TABLE:
+        raise ConfigError(
+            f"configuration key 'table_name' must be 1 to 64 letters (a-z, A-Z), digits or "
+            f"underscores and not {SCHEMA_TABLE!r}, got {name!r}",
+            key="table_name",
+        )
+    return name
+
+
+class Statements:
+    """The statements on one table, made once, so that SQLAlchemy compiles each only once.
+
+    Parameters are named after what they are: ``ids`` (a list of keys), ``token``, ``now``,
+    ``due_before``, ``horizon``, ``limit`` ... Times are as ``Dialect.encode_time`` makes them.
+    """
+
+    def __init__(self, dialect: Dialect, table_name: str) -> None:
+        self.table = sa.table(quoted_name(table_name, quote=True), *map(sa.column, COLUMNS))
+        events = self.table.c
+        by_id = dialect.is_in(events.id, "ids")
+
+        # The first condition is implied by the second, but it is the one that bounds the index range.
+        claimable = sa.and_(
+            events.due <= sa.bindparam("horizon"),
+            sa.or_(
+                sa.and_(events.token.is_(None), events.due <= sa.bindparam("due_before")),
+                sa.and_(events.token.is_not(None), events.due <= sa.bindparam("now")),
+            ),
+        )
+        is_lost = sa.case((events.token.is_(None), events.lost), else_=sa.literal_column("1"))
+        claimed_columns = (
+            events.id,
+            events.trigger_type,
+            events.trigger_time,
+            events.due,
+            events.attempt,
+            is_lost.label("lost"),
+            events.created,
+            events.data,
+        )
+
+        self.first_due = (
+            self._by_due(sa.select(events.due))
+            .where(events.due.is_not(None))
+            .order_by(events.due, events.id)
+            .limit(sa.literal_column("1"))
+        )
+        """The earliest due of all."""
+
+        self.claim = (
+            self._by_due(sa.select(*claimed_columns))
+            .where(claimable)
+            .order_by(events.due, events.id)
+            .limit(sa.bindparam("limit"))
+            .with_for_update(skip_locked=True)
+        )
+        """Locks what may be handed out and shows it; passes over what others have locked."""
+
+        self.claim_candidates = (
+            self._by_due(sa.select(events.id))
+            .where(claimable)
+            .order_by(events.due, events.id)
+            .limit(sa.bindparam("limit"))
+        )
+        """For servers without SKIP LOCKED: what probably may be handed out, unlocked."""
+
+        self.claim_by_id = (
+            self._by_id(sa.select(*claimed_columns))
+            .where(by_id, claimable)
+            .order_by(events.due, events.id)
+            .with_for_update()
+        )
+        """For servers without SKIP LOCKED: of the candidates, those that still may be."""
+
+        self.take = (
+            sa.update(self.table)
+            .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+            .where(by_id, claimable)
+            # Ordered: MySQL computes from left to right, so `lost` must come before `token`.
+            .ordered_values(
+                (events.lost, is_lost),
+                (events.token, sa.bindparam("token")),
+                (events.owner, sa.bindparam("owner")),
+                (events.due, sa.bindparam("lease_until")),
+                (events.attempt, events.attempt + sa.literal_column("1")),
+            )
+        )
+        """Hands them out; repeats the condition for servers that take locks lightly."""
+
+        self.taken = sa.select(events.id).where(by_id, events.token == sa.bindparam("token"))
+        """Which of these were handed out under this token."""
+
+        self.was_taken = (
+            self._by_due(sa.select(sa.literal_column("1")))
+            .where(events.due == sa.bindparam("lease_until"), events.token == sa.bindparam("token"))
+            .limit(sa.literal_column("1"))
+        )
+        """Whether a claim whose COMMIT was not answered was committed."""
+
+        self.set_due = (
+            sa.update(self.table)
+            .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+            .where(by_id)
+            .values({events.due: sa.bindparam("lease_until")})
+        )
+
+        self.revive = (
+            sa.update(self.table)
+            .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+            .where(by_id)
+            .values(
+                {
+                    events.due: sa.bindparam("now"),
+                    events.attempt: sa.literal_column("0"),
+                    events.died: sa.null(),
+                    events.reason: sa.null(),
+                }
+            )
+        )
+
+        self.delete = dialect.delete(self.table, by_id)
+
+        self.delete_held = dialect.delete(
+            self.table,
+            by_id,
+            events.token == sa.bindparam("token"),
+            events.due > sa.bindparam("now"),
+        )
+        """Removes those whose claim is still held."""
+
+        self.count = sa.select(
+            events.due.is_(None), events.token.is_(None), sa.func.count()
+        ).group_by(events.due.is_(None), events.token.is_(None))
+
+        self.dead_before = (
+            self._by_due(sa.select(events.id))
+            .where(
+                events.due.is_(None),
+                events.id > sa.bindparam("after"),
+                events.died < sa.bindparam("before"),
+            )
+            .order_by(events.id)
+            .limit(sa.bindparam("limit"))
+        )
+
+        self.layout = sa.select(self.table).limit(sa.literal_column("0"))
+        """Fails unless all columns are there."""
+
+    def lock(self, dialect: Dialect, *columns: str) -> sa.Select[Any]:
+        """Lock the rows with ``ids`` and show these columns of each, the id first."""
+        events = self.table.c
+        return (
+            self._by_id(sa.select(events.id, *(events[name] for name in columns)))
+            .where(dialect.is_in(events.id, "ids"))
+            .with_for_update()
+        )
+
+    def _by_id(self, select: sa.Select[Any]) -> sa.Select[Any]:
+        return select.with_hint(self.table, "FORCE INDEX (PRIMARY)", "mysql")
+
+    def _by_due(self, select: sa.Select[Any]) -> sa.Select[Any]:
+        # Without force, small tables are scanned and sorted, and every row of them is locked.
+        return select.with_hint(self.table, f"FORCE INDEX ({DUE_INDEX})", "mysql")

@@ -1,0 +1,22 @@
+"""The conformance suite: whether a backend keeps the laws of the protocol.
+
+Subclass :class:`BackendConformance` and run pytest, or call :func:`check`, or run
+``python -m futurama.conformance``. ``docs/conformance.md`` lists the laws.
+"""
+
+from futurama.conformance.failure import LawBroken
+from futurama.conformance.laws import LAWS, Law
+from futurama.conformance.runner import Report, Result, check, check_suite
+from futurama.conformance.suite import BackendConformance, deviates
+
+__all__ = [
+    "LAWS",
+    "BackendConformance",
+    "Law",
+    "LawBroken",
+    "Report",
+    "Result",
+    "check",
+    "check_suite",
+    "deviates",
+]

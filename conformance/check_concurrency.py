@@ -1,0 +1,128 @@
+"""Tests of overlapping calls and of processes that die; what happened is judged by ``history``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from random import Random
+
+from futurama.backend import EventBackend
+from futurama.conformance.check_lifecycle import LifecycleChecks
+from futurama.conformance.crash import kill_and_look
+from futurama.conformance.history import Kind, check
+from futurama.conformance.processes import run_processes
+from futurama.conformance.profile import profile
+from futurama.conformance.stage import opened
+from futurama.conformance.workload import Plan, run_threads
+
+__all__ = ["ConcurrencyChecks"]
+
+_WORKERS = 4
+_CALLS = 300
+_RUNS = 3
+_LONG, _SHORT = 10_000, 4
+"""Leases, in calls: such that none ends, and such that many do."""
+_SWITCH_SECONDS = 1e-5
+"""Python lets a thread run for 5 ms by default, in which a call on memory is long over."""
+
+
+class ConcurrencyChecks(LifecycleChecks):
+    """The laws ``concurrency.*``, ``shared.processes`` and ``crash.*``."""
+
+    def test_concurrency_exclusive(self) -> None:
+        """Everyone grabs the same few events; no lease ends before it is reported."""
+        self._overlap({Kind.ADD: 3, Kind.CLAIM: 6, Kind.SETTLE: 4}, lease=_LONG)
+
+    def test_concurrency_fence(self) -> None:
+        """Leases end all the time, and claims are reported and renewed too late."""
+        weights = {Kind.ADD: 3, Kind.CLAIM: 5, Kind.SETTLE: 5, Kind.RENEW: 3}
+        self._overlap(weights, lease=_SHORT)
+
+    def test_concurrency_cancel(self) -> None:
+        """Events are cancelled and moved while others claim them."""
+        weights = {
+            Kind.ADD: 5,
+            Kind.CLAIM: 4,
+            Kind.SETTLE: 2,
+            Kind.CANCEL: 3,
+            Kind.RESCHEDULE: 3,
+        }
+        self._overlap(weights, lease=_LONG)
+
+    def test_concurrency_nothing_lost(self) -> None:
+        """Everything at once, and in the end what is stored is what the replies said."""
+        self._overlap(_EVERYTHING, lease=_SHORT)
+
+    def test_shared_processes(self) -> None:
+        """The same with processes, each with an instance of its own."""
+        if not self.capabilities.shared:
+            self.prove_absence()
+            return
+        with opened(type(self)) as backend:
+            connect = self.connector(backend)
+            plan = self._plan(_EVERYTHING, lease=_SHORT, seed=0)
+            check(run_processes(connect, plan, _WORKERS), self.capabilities.resolution)
+
+    def test_crash_acknowledged(self) -> None:
+        """A process that adds, claims and settles is killed at a random moment."""
+        if not self.capabilities.durable:
+            self.prove_absence()
+            return
+        random = Random(None if profile().thorough else 0)
+        for _ in range(profile().kills):
+            with type(self).make_backend() as backend:
+                connect = self.connector(backend)
+                kill_and_look(connect, random, self.capabilities.resolution)
+
+    def _overlap(self, weights: Mapping[Kind, int], *, lease: int) -> None:
+        for seed in range(_RUNS):
+            with opened(type(self)) as backend, self._instances(backend) as backends, _hasty():
+                plan = self._plan(weights, lease=lease, seed=seed)
+                check(run_threads(backends, plan), self.capabilities.resolution)
+
+    def _plan(self, weights: Mapping[Kind, int], *, lease: int, seed: int) -> Plan:
+        seconds = profile().seconds / _RUNS
+        return Plan(
+            seed=Random().randrange(2**32) if profile().thorough else seed,
+            weights=weights,
+            lease=lease,
+            resolution=self.capabilities.resolution,
+            calls=_CALLS,
+            seconds=seconds,
+        )
+
+    @contextmanager
+    def _instances(self, backend: EventBackend) -> Iterator[Sequence[EventBackend]]:
+        """One instance for half of the workers, and another for the other half where possible."""
+        if not self.capabilities.shared:
+            yield [backend] * _WORKERS
+            return
+        other = self.connector(backend)()
+        other.open()
+        try:
+            yield [backend, other] * (_WORKERS // 2)
+        finally:
+            other.close()
+
+
+_EVERYTHING = {
+    Kind.ADD: 6,
+    Kind.CLAIM: 6,
+    Kind.SETTLE: 5,
+    Kind.RENEW: 2,
+    Kind.CANCEL: 1,
+    Kind.RESCHEDULE: 2,
+    Kind.REQUEUE: 2,
+}
+
+
+@contextmanager
+def _hasty() -> Iterator[None]:
+    """Let Python switch between threads far more often than usual."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)

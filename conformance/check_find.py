@@ -1,0 +1,96 @@
+"""Tests of looking at events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from futurama.backend import Query, State
+from futurama.conformance.base import Draw, SuiteBase
+from futurama.conformance.lockstep import Lockstep
+from futurama.conformance.scenes import STATES, at, dead, enter, population, waiting
+from futurama.conformance.strategies import Values
+
+__all__ = ["FindChecks"]
+
+
+class FindChecks(SuiteBase):
+    """The laws ``find.*`` and ``count``."""
+
+    def test_find_ids(self) -> None:
+        """Known and unknown ids, an id given twice, no id at all."""
+        self._prove_criterion("ids", lambda values: st.lists(values.ids, max_size=4))
+
+    def test_find_trigger_type(self) -> None:
+        """Types that look alike are told apart."""
+        self._prove_criterion("trigger_type", lambda values: values.types)
+
+    def test_find_state(self) -> None:
+        """Each state by itself; CLAIMED includes expired claims."""
+
+        def program(run: Lockstep, draw: Draw) -> None:
+            population(run)
+            run.find(Query(state=draw(st.sampled_from(State))))
+
+        self.prove(program, examples=9)
+
+    def test_find_due(self) -> None:
+        """The lower bound is included, the upper one is not, dead letters never are."""
+
+        def program(run: Lockstep, draw: Draw) -> None:
+            dead(run, "dead")
+            waiting(run, "a", due=1)
+            waiting(run, "b", "c", due=2)
+            bounds = st.none() | self.values().near
+            run.find(Query(due_from=draw(bounds), due_until=draw(bounds)))
+
+        self.prove(program, examples=30)
+
+    def test_find_order(self) -> None:
+        """By time first and by the bytes of the id second, the dead behind the living."""
+
+        def program(run: Lockstep, draw: Draw) -> None:
+            ids = draw(st.permutations(["a", "b", "Z", "é", "\uff5e", "\U0001f600"]))
+            for event_id in ids[:3]:
+                dead(run, event_id, died=draw(st.integers(0, 1)))
+            run.requeue(ids[:1], now=at(run, 1))
+            for event_id in ids[3:]:
+                waiting(run, event_id, due=draw(st.integers(0, 1)))
+            run.find(Query())
+
+        self.prove(program)
+
+    def test_find_pages(self) -> None:
+        """Pages of any size add up to everything, also where many events are due at once."""
+
+        def program(run: Lockstep, draw: Draw) -> None:
+            for number, state in enumerate(draw(st.lists(st.sampled_from(STATES), max_size=4))):
+                enter(run, state, f"e{number}")
+            waiting(run, *draw(st.lists(self.values().ids, unique=True, max_size=6)), due=20)
+            criterion = draw(st.sampled_from([None, *State]))
+            run.find(Query(limit=draw(st.integers(1, 4)), state=criterion))
+
+        self.prove(program)
+
+    def test_count(self) -> None:
+        """Each event counts in its state."""
+
+        def program(run: Lockstep, draw: Draw) -> None:
+            for number, state in enumerate(draw(st.lists(st.sampled_from(STATES), max_size=5))):
+                enter(run, state, f"e{number}")
+                run.count()
+
+        self.prove(program)
+
+    def _prove_criterion(
+        self, field: str, criterion: Callable[[Values], SearchStrategy[Any]]
+    ) -> None:
+        def program(run: Lockstep, draw: Draw) -> None:
+            values = self.values()
+            run.add(draw(st.lists(values.events(times=values.near), max_size=5)))
+            run.find(Query(**{field: draw(criterion(values))}))
+
+        self.prove(program)

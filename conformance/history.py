@@ -1,0 +1,196 @@
+"""What several threads or processes did to one store at once, and whether the laws explain it.
+
+A history is explained if the calls on each event can be put into one order that respects who
+finished before whom, and in which every reply is the one of the oracle's decision table. Events
+are independent of each other, so each is looked at alone (the method of Wing and Gong).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+import attrs
+
+from futurama.backend import Claim
+from futurama.conformance import rules
+from futurama.conformance.failure import LawBroken
+from futurama.conformance.rules import Stored
+
+__all__ = ["Kind", "Step", "check", "explained"]
+
+_SHOWN = 40
+
+
+class Kind(Enum):
+    """Which operation a step is part of."""
+
+    ADD = "add"
+    CANCEL = "cancel"
+    RESCHEDULE = "reschedule"
+    CLAIM = "claim"
+    RENEW = "renew"
+    SETTLE = "settle"
+    REQUEUE = "requeue"
+    READ = "read"
+    """What ``find`` showed when all was over."""
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """What one call did to one event.
+
+    Attributes:
+        event_id: which event.
+        kind: which operation.
+        arguments: those of the function of this name in ``rules``, without the event and the
+            resolution: CLAIM has ``owner``, ``now``, ``due_before`` and ``lease_until``, READ none.
+        outcome: what the caller was told of this event: the claim, the outcome, the stored event.
+        start, end: when the call was made and answered, by a clock that all callers share.
+        caller: who made it, for people.
+    """
+
+    event_id: str
+    kind: Kind
+    arguments: dict[str, Any] = attrs.field(factory=dict)
+    outcome: Any = None
+    start: int
+    end: int
+    caller: str = ""
+
+
+_BLAMED: Sequence[tuple[set[Kind], str]] = (
+    ({Kind.READ}, "concurrency.nothing-lost"),
+    ({Kind.CANCEL, Kind.RESCHEDULE}, "concurrency.cancel"),
+    ({Kind.SETTLE, Kind.RENEW}, "concurrency.fence"),
+    ({Kind.CANCEL, Kind.RESCHEDULE, Kind.READ}, "concurrency.cancel"),
+    ({Kind.SETTLE, Kind.RENEW, Kind.READ}, "concurrency.fence"),
+)
+"""If the replies of these kinds need not be right and all is explained then, this law is broken."""
+
+
+def check(history: Iterable[Step], step: timedelta) -> None:
+    """Check a whole history, which starts with an empty store.
+
+    Args:
+        history: in any order.
+        step: the resolution of the backend.
+
+    Raises:
+        LawBroken: the calls on some event cannot be explained; names the law that they break.
+    """
+    by_event: dict[str, list[Step]] = defaultdict(list)
+    for one in history:
+        by_event[one.event_id].append(one)
+    for event_id in sorted(by_event):
+        steps = sorted(by_event[event_id], key=lambda one: one.start)
+        if not explained(steps, step):
+            raise LawBroken(
+                _broken_law(steps, step),
+                expected=f"some order of the calls on {event_id!r} that the laws explain",
+                actual="none; oldest first:\n" + "\n".join(map(_text, steps[-_SHOWN:])),
+            )
+
+
+def explained(steps: Sequence[Step], step: timedelta, *, ignoring: Iterable[Kind] = ()) -> bool:
+    """Whether the steps on one event have an order that the laws explain.
+
+    Args:
+        steps: sorted by their start.
+        step: the resolution of the backend.
+        ignoring: operations whose replies may be wrong; what they do still has to be right.
+    """
+    ignored = frozenset(ignoring)
+    everything = (1 << len(steps)) - 1
+    seen: set[tuple[int, Stored | None]] = set()
+    pending: list[tuple[int, Stored | None]] = [(0, None)]
+    while pending:
+        situation = pending.pop()
+        if situation in seen:
+            continue
+        seen.add(situation)
+        done, state = situation
+        if done == everything:
+            return True
+        for index in _possible_next(steps, done):
+            one = steps[index]
+            afterwards = _after(state, one, step, ignored)
+            pending += [(done | 1 << index, after) for after in afterwards]
+    return False
+
+
+def _possible_next(steps: Sequence[Step], done: int) -> list[int]:
+    """The steps that may come next: those that began before any other open one had ended."""
+    possible: list[int] = []
+    first_end: int | None = None
+    for index, one in enumerate(steps):
+        if done >> index & 1:
+            continue
+        if first_end is not None and one.start > first_end:
+            break  # and so did all that follow, for they are sorted
+        possible.append(index)
+        first_end = one.end if first_end is None else min(first_end, one.end)
+    return [
+        index for index in possible if first_end is not None and steps[index].start <= first_end
+    ]
+
+
+def _after(
+    state: Stored | None, one: Step, step: timedelta, ignored: frozenset[Kind]
+) -> list[Stored | None]:
+    """What the event can be after ``one``; nothing if ``one`` cannot have happened now."""
+    if one.kind is Kind.READ:
+        right = one.kind in ignored or rules.shows(state, one.outcome, step)
+        return [state] if right else []
+    if one.kind is Kind.CLAIM:
+        return _after_claim(state, one, step)
+    arguments = dict(one.arguments)
+    if one.kind is not Kind.CANCEL:
+        arguments["step"] = step
+    decision = getattr(rules, one.kind.value)(state, **arguments)
+    right = one.kind in ignored or decision.outcome == one.outcome
+    return [decision.after] if right else []
+
+
+def _after_claim(state: Stored | None, one: Step, step: timedelta) -> list[Stored | None]:
+    now: datetime = one.arguments["now"]
+    due_before: datetime = one.arguments["due_before"]
+    claim: Claim = one.outcome
+    if state is None or not rules.claimable(state, now=now, due_before=due_before):
+        return []
+    after = rules.claim(
+        state,
+        owner=one.arguments["owner"],
+        lease_until=one.arguments["lease_until"],
+        token=claim.token,
+        step=step,
+    )
+    wanted = (state.due, after.due, after.attempt, after.lost, state.payload, state.created)
+    got = (
+        claim.due,
+        claim.lease_until,
+        claim.attempt,
+        claim.lost_before,
+        claim.payload,
+        claim.created,
+    )
+    return [after] if wanted == got else []
+
+
+def _broken_law(steps: Sequence[Step], step: timedelta) -> str:
+    if not any(one.kind is Kind.ADD for one in steps):
+        return "concurrency.nothing-lost"
+    for kinds, law in _BLAMED:
+        if explained(steps, step, ignoring=kinds):
+            return law
+    return "concurrency.exclusive"
+
+
+def _text(one: Step) -> str:
+    arguments = ", ".join(f"{name}={value!r}" for name, value in one.arguments.items())
+    return (
+        f"    {one.start}..{one.end} {one.caller}: {one.kind.value}({arguments}) -> {one.outcome!r}"
+    )

@@ -1,0 +1,120 @@
+"""Other processes that use the same store; they talk through a pipe and can be killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, TypeAlias
+
+from futurama.backend import EventBackend
+from futurama.conformance.author import Connect
+from futurama.conformance.history import Step
+from futurama.conformance.workload import Plan, read_all, work
+
+__all__ = ["Child", "Job", "child", "run_processes"]
+
+_PATIENCE_SECONDS = 60.0
+"""How long a child may be silent; starting one takes a second, a busy machine needs longer."""
+
+Job: TypeAlias = "Callable[[EventBackend, Connection], None]"
+"""What a child does with its instance and the pipe to its parent."""
+
+
+class Child:
+    """A running child process."""
+
+    def __init__(self, process: Any, pipe: Connection) -> None:
+        self._process = process
+        self._pipe = pipe
+
+    def send(self, message: object) -> None:
+        """Send ``message`` to the child."""
+        self._pipe.send(message)
+
+    def receive(self) -> Any:
+        """The next message of the child.
+
+        Raises:
+            EOFError: it is dead and said nothing more.
+            RuntimeError: it failed, or is silent for too long.
+        """
+        if not self._pipe.poll(_PATIENCE_SECONDS):
+            raise RuntimeError(f"a child process said nothing for {_PATIENCE_SECONDS:.0f} seconds")
+        message = self._pipe.recv()
+        if not isinstance(message, _Failed):
+            return message
+        raise RuntimeError(f"a child process failed:\n{message.traceback}")
+
+    def kill(self) -> None:
+        """End it with SIGKILL, and wait until it is dead."""
+        self._process.kill()
+        self._process.join()
+
+
+class _Failed:
+    def __init__(self, text: str) -> None:
+        self.traceback = text
+
+
+@contextmanager
+def child(connect: Connect, job: Job) -> Iterator[Child]:
+    """Start a process that opens its own instance and does ``job``; it is dead on leaving.
+
+    Spawned, not forked: a fork would inherit connections, locks and threads of the backend.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_main, args=(connect, job, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    running = Child(process, ours)
+    try:
+        yield running
+    finally:
+        running.kill()
+        ours.close()
+
+
+def _main(connect: Connect, job: Job, pipe: Connection) -> None:
+    try:
+        backend = connect()
+        backend.open()
+        job(backend, pipe)
+        backend.close()
+    except BaseException:  # the parent must learn of it, whatever it is
+        pipe.send(_Failed(traceback.format_exc()))
+
+
+def run_processes(connect: Connect, plan: Plan, count: int) -> Sequence[Step]:
+    """Like :func:`~futurama.conformance.workload.run_threads`, with processes."""
+    with ExitStack() as stack:
+        children = [
+            stack.enter_context(child(connect, _Worker(plan, number))) for number in range(count)
+        ]
+        for each in children:
+            each.receive()  # it is ready
+        for each in children:
+            each.send("go")
+        histories: list[list[Step]] = [each.receive() for each in children]
+    backend = connect()
+    backend.open()
+    try:
+        return [step for history in histories for step in history] + read_all(backend, histories)
+    finally:
+        backend.close()
+
+
+class _Worker:
+    """A job that can be pickled."""
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        self._plan = plan
+        self._number = number
+
+    def __call__(self, backend: EventBackend, pipe: Connection) -> None:
+        pipe.send("ready")
+        pipe.recv()
+        pipe.send(work(backend, self._plan, self._number))

@@ -1,0 +1,70 @@
+"""How hard the suite looks: the same few examples every time, or many random ones at night."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import attrs
+from hypothesis import HealthCheck, Phase, settings
+
+__all__ = ["Profile", "profile"]
+
+VARIABLE: Final = "FUTURAMA_CONFORMANCE"
+
+
+@attrs.frozen
+class Profile:
+    """How hard the suite looks.
+
+    Attributes:
+        thorough: other random examples on every run instead of the same ones.
+        examples: how many examples each law's own test tries.
+        programs: how many random programs the test of all laws together runs.
+        steps: how long such a program is at most.
+        seconds: how long each test of concurrency runs at most.
+        kills: how many processes the crash test kills.
+    """
+
+    thorough: bool
+    examples: int
+    programs: int
+    steps: int
+    seconds: float
+    kills: int
+
+    def settings(self, *, examples: int | None = None) -> settings:
+        """The settings for hypothesis, every one of them explicit.
+
+        No database of failures: a suite that runs in other people's repositories leaves no files
+        there. No deadline: the first call on a database is slow and that is no failure.
+        """
+        return settings(
+            max_examples=examples or self.examples,
+            stateful_step_count=self.steps,
+            derandomize=not self.thorough,
+            database=None,
+            deadline=None,
+            print_blob=False,
+            report_multiple_bugs=False,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
+        )
+
+
+_DEFAULT: Final = Profile(thorough=False, examples=15, programs=150, steps=20, seconds=2.0, kills=3)
+_THOROUGH: Final = Profile(
+    thorough=True, examples=300, programs=3000, steps=50, seconds=20.0, kills=30
+)
+
+
+def profile() -> Profile:
+    """What the environment variable ``FUTURAMA_CONFORMANCE`` asks for.
+
+    Raises:
+        ValueError: it names no profile.
+    """
+    name = os.environ.get(VARIABLE, "")
+    if name not in {"", "thorough"}:
+        raise ValueError(f"{VARIABLE} is {name!r}; set it to 'thorough' or leave it unset")
+    return _THOROUGH if name else _DEFAULT

@@ -1,0 +1,114 @@
+"""How an event gets into each state: the first calls of most programs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from futurama.backend import Claim, IfExists, NewEvent, Settlement
+from futurama.conformance.lockstep import Lockstep
+from futurama.conformance.strategies import START
+
+__all__ = [
+    "IF_EXISTS",
+    "STATES",
+    "at",
+    "claimed",
+    "dead",
+    "enter",
+    "event",
+    "lost",
+    "population",
+    "reports",
+    "waiting",
+]
+
+STATES = ("waiting", "claimed", "lost", "dead")
+"""What :func:`enter` can bring an event into."""
+
+IF_EXISTS: SearchStrategy[IfExists] = st.sampled_from(["raise", "keep", "replace"])
+"""Any of the three."""
+
+
+def at(run: Lockstep, steps: int) -> datetime:
+    """So many steps of the resolution after the start."""
+    return START + steps * run.step
+
+
+def event(
+    run: Lockstep,
+    event_id: str = "a",
+    *,
+    due: int = 0,
+    payload: bytes = b"1",
+    created: datetime = START,
+) -> NewEvent:
+    """A new event, due so many steps after the start."""
+    return NewEvent(
+        id=event_id,
+        trigger_type="t",
+        trigger_time=at(run, due),
+        payload=payload,
+        created=created,
+    )
+
+
+def waiting(run: Lockstep, *event_ids: str, due: int = 0) -> None:
+    """Add these events, one call for all."""
+    run.add([event(run, event_id, due=due) for event_id in event_ids])
+
+
+def claimed(run: Lockstep, event_id: str = "a", *, until: int = 10) -> Claim:
+    """Add an event and claim it at step 0, until that step; nothing else may be due by then."""
+    waiting(run, event_id)
+    (claim,) = run.claim(now=at(run, 0), lease_until=at(run, until))
+    return claim
+
+
+def lost(run: Lockstep, event_id: str = "a") -> Claim:
+    """An event that waits, and whose first claim ended unreported; return that claim."""
+    first = claimed(run, event_id, until=1)
+    (second,) = run.claim(now=at(run, 1), lease_until=at(run, 10))
+    run.settle([Settlement.retry(second, at(run, 20))], now=at(run, 1))
+    return first
+
+
+def dead(run: Lockstep, event_id: str = "a", *, died: int = 1, reason: str = "why") -> Claim:
+    """An event among the dead letters; return the claim under which it was buried."""
+    claim = claimed(run, event_id)
+    run.settle([Settlement.bury(claim, reason)], now=at(run, died))
+    return claim
+
+
+def enter(run: Lockstep, state: str, event_id: str = "a") -> Claim | None:
+    """Bring a new event into one of :data:`STATES`; return the last claim on it, if any."""
+    if state == "waiting":
+        waiting(run, event_id, due=20)
+        return None
+    return {"claimed": claimed, "lost": lost, "dead": dead}[state](run, event_id)
+
+
+def population(run: Lockstep) -> Claim:
+    """One event in each state, named like it; return the claim on the claimed one.
+
+    The waiting ones are due at step 20, the lease ends at step 10.
+    """
+    dead(run, "dead")
+    lost(run, "lost")
+    claim = claimed(run, "claimed")
+    waiting(run, "waiting", due=20)
+    return claim
+
+
+def reports(run: Lockstep, claim: Claim) -> SearchStrategy[Settlement]:
+    """One report of each kind."""
+    return st.sampled_from(
+        [
+            Settlement.done(claim),
+            Settlement.release(claim),
+            Settlement.retry(claim, at(run, 3), b"retried"),
+            Settlement.bury(claim, "why"),
+        ]
+    )

@@ -1,0 +1,174 @@
+"""Values at the boundaries: what random choice alone would hardly ever find."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Final
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from futurama.backend import Capabilities, Move, NewEvent, Query, State
+from futurama.times import EARLIEST, LATEST
+
+__all__ = ["EXTREMES", "LOOK_ALIKES", "START", "Values"]
+
+START: Final = datetime(2030, 1, 1, tzinfo=UTC)
+"""An ordinary instant; most times of the suite lie shortly after it."""
+
+LOOK_ALIKES: Final = (
+    ("a", "A", "a ", " a", "a\0", "a\0b", "á", "a\u0301", "ａ"),
+    ("ss", "ß", "SS", "ẞ"),
+    ("i", "I", "İ", "ı"),
+    ("1", "01", "1.0", "1e0"),
+    ("%", "_", "\\", "'", '"', "\n", ";"),
+)
+"""Groups of different ids that collations, casts or careless quoting take for one another."""
+
+_OTHER_IDS: Final = (
+    "b",
+    "~",  # sorts behind all letters of ASCII and before all others
+    "\uff5e",  # sorts before the next one in UTF-8 and behind it in UTF-16
+    "\U0001f600",
+    "z" * 128,
+    "é" * 64,
+)
+
+EXTREMES: Final = (
+    EARLIEST,
+    EARLIEST + timedelta(microseconds=1),
+    datetime(999, 12, 31, 23, 59, 59, 999999, UTC),  # MySQL documents year 1000 as the first
+    datetime(1582, 10, 10, tzinfo=UTC),  # skipped where the Julian calendar is still known
+    datetime(1900, 2, 28, 23, 59, 59, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
+    datetime(1970, 1, 1, tzinfo=UTC),  # the zero that means "none" in some columns
+    datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC),  # the first second after 32 bits
+    datetime(2106, 2, 7, 6, 28, 16, tzinfo=UTC),  # the same, unsigned
+    datetime(9999, 12, 31, 23, 59, 58, 999999, UTC),
+    LATEST,
+)
+
+_GAPS: Final = (
+    datetime(2030, 3, 31, 2, 30, tzinfo=UTC),  # no such local time in Berlin
+    datetime(2030, 3, 10, 2, 30, tzinfo=UTC),  # no such local time in New York
+    datetime(2030, 10, 27, 2, 30, tzinfo=UTC),  # twice in Berlin
+    datetime(2028, 2, 29, 23, 59, 59, 999999, UTC),
+)
+_ZONES: Final = tuple(
+    timezone(timedelta(minutes=minutes)) for minutes in (0, 60, -300, 345, 840, -720)
+)
+_PAYLOADS: Final = (
+    b"",
+    b"{}",
+    b"\0",
+    bytes(range(256)),
+    '{"ä":"\U0001f600\\u0000"}'.encode(),
+    b"\xff\xfe not UTF-8",
+    b" trailing \n ",
+    b"'; DROP TABLE events; --",
+)
+_REASONS: Final = ("", "TimeoutError: no answer", "ü \U0001f600\n'\"", "x" * 300)
+
+
+class Values:
+    """The strategies for a backend with these capabilities."""
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        self._step = capabilities.resolution
+        self._max_bytes = capabilities.max_data_bytes
+
+    @property
+    def ids(self) -> SearchStrategy[str]:
+        """Few enough that they meet again within one program."""
+        alike = [event_id for group in LOOK_ALIKES for event_id in group]
+        return st.sampled_from(["a", "b", "c", "d", *alike, *_OTHER_IDS])
+
+    @property
+    def types(self) -> SearchStrategy[str]:
+        """Trigger types, some of which differ as little as ids do."""
+        return st.sampled_from(["t", "T", "t ", "u", "\U0001f600", "t\0", "é" * 64])
+
+    @property
+    def near(self) -> SearchStrategy[datetime]:
+        """Instants a few steps after :data:`START`; on, just before and just after a step."""
+        microsecond = timedelta(microseconds=1)
+        fractions = sorted({timedelta(0), microsecond, self._step - microsecond} - {self._step})
+        return st.builds(
+            lambda steps, fraction: START + steps * self._step + fraction,
+            st.integers(0, 6),
+            st.sampled_from([f for f in fractions if f < self._step]),
+        )
+
+    @property
+    def instants(self) -> SearchStrategy[datetime]:
+        """Mostly :attr:`near`, now and then somewhere between year 1 and 9999."""
+        return st.one_of(self.near, self.near, self.near, self.extremes)
+
+    @property
+    def extremes(self) -> SearchStrategy[datetime]:
+        """Instants where columns, libraries and calendars end."""
+        return st.sampled_from([*EXTREMES, *_GAPS])
+
+    @property
+    def zoned(self) -> SearchStrategy[datetime]:
+        """Instants given in other zones than UTC, where these can name them."""
+        inner = st.sampled_from([*_GAPS, START, START + timedelta(microseconds=1)])
+        return st.builds(
+            lambda instant, zone: instant.astimezone(zone), inner, st.sampled_from(_ZONES)
+        )
+
+    @property
+    def payloads(self) -> SearchStrategy[bytes]:
+        """Payloads that every backend can store, though some are close to what it cannot."""
+        fitting = [payload for payload in _PAYLOADS if len(payload) <= self._max_bytes]
+        return st.one_of(st.sampled_from(fitting), st.binary(max_size=min(8, self._max_bytes)))
+
+    @property
+    def any_payloads(self) -> SearchStrategy[bytes]:
+        """:attr:`payloads`, and rarely one that is a byte too long."""
+        too_long = st.just(self._max_bytes + 1).map(bytes)
+        return st.one_of(*[self.payloads] * 9, too_long)
+
+    @property
+    def reasons(self) -> SearchStrategy[str]:
+        """Why events are buried."""
+        return st.sampled_from(_REASONS)
+
+    def events(
+        self,
+        *,
+        ids: SearchStrategy[str] | None = None,
+        times: SearchStrategy[datetime] | None = None,
+        payloads: SearchStrategy[bytes] | None = None,
+    ) -> SearchStrategy[NewEvent]:
+        """New events; few different values, so that true repeats of ``add`` happen too."""
+        return st.builds(
+            NewEvent,
+            id=self.ids if ids is None else ids,
+            trigger_type=self.types,
+            trigger_time=self.instants if times is None else times,
+            payload=self.payloads if payloads is None else payloads,
+            created=st.one_of(st.just(START), self.instants),
+        )
+
+    def moves(self, ids: SearchStrategy[str] | None = None) -> SearchStrategy[Move]:
+        """Changes of the time, the payload, both or neither."""
+        return st.builds(
+            Move,
+            id=self.ids if ids is None else ids,
+            trigger_time=st.none() | self.instants,
+            payload=st.none() | self.any_payloads,
+        )
+
+    @property
+    def queries(self) -> SearchStrategy[Query]:
+        """Queries with any combination of criteria and small pages."""
+        return st.builds(
+            Query,
+            ids=st.none() | st.lists(self.ids, max_size=4),
+            trigger_type=st.none() | self.types,
+            state=st.none() | st.sampled_from(State),
+            due_from=st.none() | self.instants,
+            due_until=st.none() | self.instants,
+            limit=st.integers(1, 4),
+        )

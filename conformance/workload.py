@@ -1,0 +1,266 @@
+"""What one thread or process does to a store, at random, while others do the same."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, TypeVar
+
+import attrs
+
+from futurama.backend import Claim, EventBackend, IfExists, Move, NewEvent, Settlement
+from futurama.conformance.history import Kind, Step
+from futurama.conformance.stage import all_events
+from futurama.conformance.strategies import START
+from futurama.errors import BackendUnavailableError
+
+__all__ = ["Plan", "read_all", "run_threads", "work"]
+
+T = TypeVar("T")
+
+_IDS = 16
+"""Few events, so that everyone meets on them."""
+_REMEMBERED = 8
+"""How many claims a worker keeps, so that it also reports and renews stale ones."""
+_MOST = 3
+"""How many items a batch has at most."""
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What all workers of one test do.
+
+    Attributes:
+        seed: the same seed gives the same calls; how they overlap is another matter.
+        weights: how often each operation is called.
+        lease: for how many steps events are claimed; times advance by about a step per call.
+        resolution: of the backend.
+        calls: each worker stops after so many calls,
+        seconds: or after so long.
+    """
+
+    seed: int
+    weights: Mapping[Kind, int]
+    lease: int
+    resolution: timedelta
+    calls: int
+    seconds: float
+
+
+def run_threads(backends: Sequence[EventBackend], plan: Plan) -> list[Step]:
+    """Run one worker per backend, each in its thread; the same backend may appear several times.
+
+    Returns:
+        What they did, and what was left in the end.
+    """
+    histories: list[list[Step]] = [[] for _ in backends]
+    errors: list[BaseException] = []
+    together = threading.Barrier(len(backends))
+
+    def run(number: int) -> None:
+        try:
+            together.wait()
+            histories[number] += work(backends[number], plan, number)
+        except BaseException as error:  # it is raised again below, in the thread that is asked
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(backends))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return [step for history in histories for step in history] + read_all(backends[0], histories)
+
+
+def work(backend: EventBackend, plan: Plan, number: int) -> list[Step]:
+    """Make calls until the plan says to stop; return what they did, event by event."""
+    worker = _Worker(backend, plan, number)
+    deadline = time.monotonic() + plan.seconds
+    kinds, weights = list(plan.weights), list(plan.weights.values())
+    for _ in range(plan.calls):
+        if time.monotonic() > deadline:
+            break
+        worker.call(worker.random.choices(kinds, weights)[0])
+    return worker.steps
+
+
+def read_all(backend: EventBackend, histories: Sequence[Sequence[Step]]) -> list[Step]:
+    """What is there of every event that was named or is stored, after everyone has stopped."""
+    start = time.monotonic_ns()
+    found = {event.id: event for event in all_events(backend)}
+    end = time.monotonic_ns()
+    named = {step.event_id for history in histories for step in history}
+    return [
+        Step(event_id=i, kind=Kind.READ, outcome=found.get(i), start=start, end=end)
+        for i in named | found.keys()
+    ]
+
+
+class _Worker:
+    def __init__(self, backend: EventBackend, plan: Plan, number: int) -> None:
+        self.steps: list[Step] = []
+        self.random = Random(f"{plan.seed}.{number}")
+        self._backend = backend
+        self._plan = plan
+        self._name = f"worker{number}"
+        self._claims: list[Claim] = []
+        self._calls = 0
+
+    def call(self, kind: Kind) -> None:
+        """Make one call of this kind with random arguments and note what it did."""
+        self._calls += 1
+        getattr(self, f"_{kind.value}")()
+
+    def _add(self) -> None:
+        events = [
+            NewEvent(
+                id=event_id,
+                trigger_type="t",
+                trigger_time=self._now() + self.random.randrange(3) * self._plan.resolution,
+                payload=f"{self._name}.{self._calls}".encode(),  # so that no two adds are repeats
+                created=START,
+            )
+            for event_id in self._ids()
+        ]
+        choices: Sequence[IfExists] = ("raise", "keep", "keep", "replace")
+        if_exists = self.random.choice(choices)
+        arguments = [{"event": event, "if_exists": if_exists} for event in events]
+        self._batch(
+            Kind.ADD,
+            [event.id for event in events],
+            arguments,
+            lambda: self._backend.add(events, if_exists=if_exists),
+        )
+
+    def _cancel(self) -> None:
+        ids = self._ids()
+        self._batch(Kind.CANCEL, ids, [{} for _ in ids], lambda: self._backend.cancel(ids))
+
+    def _reschedule(self) -> None:
+        moves = [Move(id=event_id, trigger_time=self._now()) for event_id in self._ids()]
+        self._batch(
+            Kind.RESCHEDULE,
+            [move.id for move in moves],
+            [{"move": move} for move in moves],
+            lambda: self._backend.reschedule(moves),
+        )
+
+    def _claim(self) -> None:
+        now = self._now()
+        arguments: dict[str, Any] = {
+            "owner": self._name,
+            "now": now,
+            "due_before": now + self.random.randrange(3) * self._plan.resolution,
+            "lease_until": now + self._plan.lease * self._plan.resolution,
+        }
+        limit = self.random.randint(1, _MOST)
+        start = time.monotonic_ns()
+        batch = _persistently(lambda: self._backend.claim(**arguments, limit=limit))
+        ids = [claim.id for claim in batch.claims]
+        self._note(Kind.CLAIM, ids, [arguments] * len(ids), batch.claims, start)
+        self._claims = [*self._claims, *batch.claims][-_REMEMBERED:]
+
+    def _renew(self) -> None:
+        claims = self._some_claims()
+        until = self._now() + self._plan.lease * self._plan.resolution
+        now = self._now()
+        self._batch(
+            Kind.RENEW,
+            [claim.id for claim in claims],
+            [{"claim": claim, "now": now, "lease_until": until} for claim in claims],
+            lambda: self._backend.renew(claims, now=now, lease_until=until),
+        )
+
+    def _settle(self) -> None:
+        settlements = [self._settlement(claim) for claim in self._some_claims()]
+        now = self._now()
+        self._batch(
+            Kind.SETTLE,
+            [settlement.claim.id for settlement in settlements],
+            [{"settlement": settlement, "now": now} for settlement in settlements],
+            lambda: self._backend.settle(settlements, now=now),
+        )
+
+    def _requeue(self) -> None:
+        ids, now = self._ids(), self._now()
+        self._batch(
+            Kind.REQUEUE,
+            ids,
+            [{"now": now} for _ in ids],
+            lambda: self._backend.requeue(ids, now=now),
+        )
+
+    def _batch(
+        self,
+        kind: Kind,
+        ids: Sequence[str],
+        arguments: Sequence[dict[str, Any]],
+        make: Callable[[], Sequence[Any]],
+    ) -> None:
+        start = time.monotonic_ns()
+        self._note(kind, ids, arguments, _persistently(make), start)
+
+    def _note(
+        self,
+        kind: Kind,
+        ids: Sequence[str],
+        arguments: Sequence[dict[str, Any]],
+        outcomes: Sequence[Any],
+        start: int,
+    ) -> None:
+        end = time.monotonic_ns()
+        self.steps += [
+            Step(
+                event_id=event_id,
+                kind=kind,
+                arguments=arguments,
+                outcome=outcome,
+                start=start,
+                end=end,
+                caller=self._name,
+            )
+            for event_id, arguments, outcome in zip(ids, arguments, outcomes, strict=True)
+        ]
+
+    def _ids(self) -> list[str]:
+        """Different ones, because the items of a batch are noted as if they were concurrent."""
+        numbers = self.random.sample(range(_IDS), self.random.randint(1, _MOST))
+        return [f"e{number}" for number in numbers]
+
+    def _some_claims(self) -> list[Claim]:
+        """Recent claims on different events."""
+        shuffled = self.random.sample(self._claims, len(self._claims))
+        claims = list({claim.id: claim for claim in shuffled}.values())
+        return self.random.sample(claims, min(len(claims), self.random.randint(1, _MOST)))
+
+    def _settlement(self, claim: Claim) -> Settlement:
+        return self.random.choice(
+            [
+                Settlement.done(claim),
+                Settlement.release(claim),
+                Settlement.retry(claim, self._now()),
+                Settlement.bury(claim, "why"),
+            ]
+        )
+
+    def _now(self) -> datetime:
+        """About a step further with every call, but not in step with the other workers."""
+        return START + (self._calls + self.random.randrange(3)) * self._plan.resolution
+
+
+def _persistently(make: Callable[[], T]) -> T:
+    """Repeat a call as long as the backend says that nothing was changed and it makes sense.
+
+    Under contention a right backend may say so; that it does so for ever is cut short by the
+    time limit of the test run.
+    """
+    while True:
+        try:
+            return make()
+        except BackendUnavailableError:
+            continue
