@@ -10,6 +10,7 @@ from random import Random
 from futurama.backend import EventBackend
 from futurama.conformance.check_lifecycle import LifecycleChecks
 from futurama.conformance.crash import kill_and_look
+from futurama.conformance.failure import LawBroken
 from futurama.conformance.history import Kind, check
 from futurama.conformance.processes import run_processes
 from futurama.conformance.profile import profile
@@ -62,7 +63,13 @@ class ConcurrencyChecks(LifecycleChecks):
         with opened(type(self)) as backend:
             connect = self.connector(backend)
             plan = self._plan(_EVERYTHING, lease=_SHORT, seed=0)
-            check(run_processes(connect, plan, _WORKERS), self.capabilities.resolution)
+            history = run_processes(connect, plan, _WORKERS)
+        try:
+            check(history, self.capabilities.resolution)
+        except LawBroken as broken:
+            # Named by what is special here; which law of concurrency it was stays in the text.
+            expected = f"{broken.law}: {broken.expected}"
+            raise LawBroken("shared.processes", expected=expected, actual=broken.actual) from None
 
     def test_crash_acknowledged(self) -> None:
         """A process that adds, claims and settles is killed at a random moment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from inspect import getattr_static
 
 from hypothesis import strategies as st
 
@@ -163,4 +164,5 @@ class LifecycleChecks(SuiteBase):
 
 
 def _has_connector(suite: type[Author]) -> bool:
-    return suite.connector.__func__ is not Author.connector.__func__  # type: ignore[attr-defined]
+    overridden, inherited = (getattr_static(cls, "connector") for cls in (suite, Author))
+    return overridden is not inherited

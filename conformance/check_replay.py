@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from futurama.backend import Settlement
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.scenes import (
@@ -38,8 +39,9 @@ class ReplayChecks(SuiteBase):
             if_exists = draw(IF_EXISTS)
             run.lose_reply("add", events, if_exists=if_exists)
             for claim in run.claim(now=at(run, 9), lease_until=at(run, draw(st.integers(9, 20)))):
+                retry, bury = Settlement.retry(claim, at(run, 25)), Settlement.bury(claim, "why")
                 if draw(st.booleans()):
-                    run.settle([draw(reports(run, claim))], now=at(run, 9))
+                    run.settle([draw(st.sampled_from([retry, bury]))], now=at(run, 9))
             run.lose_reply("add", events, if_exists=if_exists)
 
         self.prove(program, examples=40)

@@ -211,6 +211,7 @@ class ValueChecks(SuiteBase):
         """Thousands of events are added, claimed, renewed, settled and cancelled in one call each."""
 
         def program(run: Lockstep, draw: Draw) -> None:  # noqa: ARG001 -- there is but one such program
+            run.blame = "batch.large"
             events = [event(run, f"{number:05}", due=number % 7) for number in range(_MANY)]
             run.add(events)
             run.reschedule([Move(id=e.id, payload=b"moved") for e in events])

@@ -15,14 +15,14 @@ from typing import Any
 
 import attrs
 
-from futurama.backend import Claim
+from futurama.backend import Claim, NewEvent, Settlement
 from futurama.conformance import rules
 from futurama.conformance.failure import LawBroken
 from futurama.conformance.rules import Stored
 
 __all__ = ["Kind", "Step", "check", "explained"]
 
-_SHOWN = 40
+_SHOWN = 20
 
 
 class Kind(Enum):
@@ -88,20 +88,28 @@ def check(history: Iterable[Step], step: timedelta) -> None:
     for event_id in sorted(by_event):
         steps = sorted(by_event[event_id], key=lambda one: one.start)
         if not explained(steps, step):
+            shown = _up_to_the_fault(steps, step)[-_SHOWN:]
             raise LawBroken(
                 _broken_law(steps, step),
                 expected=f"some order of the calls on {event_id!r} that the laws explain",
-                actual="none; oldest first:\n" + "\n".join(map(_text, steps[-_SHOWN:])),
+                actual="none; the last calls, oldest first:\n" + "\n".join(map(_text, shown)),
             )
 
 
-def explained(steps: Sequence[Step], step: timedelta, *, ignoring: Iterable[Kind] = ()) -> bool:
+def explained(
+    steps: Sequence[Step],
+    step: timedelta,
+    *,
+    ignoring: Iterable[Kind] = (),
+    vanishing: bool = False,
+) -> bool:
     """Whether the steps on one event have an order that the laws explain.
 
     Args:
         steps: sorted by their start.
         step: the resolution of the backend.
         ignoring: operations whose replies may be wrong; what they do still has to be right.
+        vanishing: the event may vanish at any time.
     """
     ignored = frozenset(ignoring)
     everything = (1 << len(steps)) - 1
@@ -119,6 +127,8 @@ def explained(steps: Sequence[Step], step: timedelta, *, ignoring: Iterable[Kind
             one = steps[index]
             afterwards = _after(state, one, step, ignored)
             pending += [(done | 1 << index, after) for after in afterwards]
+        if vanishing and state is not None:
+            pending.append((done, None))
     return False
 
 
@@ -181,7 +191,7 @@ def _after_claim(state: Stored | None, one: Step, step: timedelta) -> list[Store
 
 
 def _broken_law(steps: Sequence[Step], step: timedelta) -> str:
-    if not any(one.kind is Kind.ADD for one in steps):
+    if not any(one.kind is Kind.ADD for one in steps) or explained(steps, step, vanishing=True):
         return "concurrency.nothing-lost"
     for kinds, law in _BLAMED:
         if explained(steps, step, ignoring=kinds):
@@ -189,8 +199,32 @@ def _broken_law(steps: Sequence[Step], step: timedelta) -> str:
     return "concurrency.exclusive"
 
 
+def _up_to_the_fault(steps: Sequence[Step], step: timedelta) -> Sequence[Step]:
+    """The shortest beginning that cannot be explained, cut where no call was under way."""
+    end = 0
+    for index, one in enumerate(steps):
+        if one.start > end and not explained(steps[:index], step):
+            return steps[:index]
+        end = max(end, one.end)
+    return steps
+
+
 def _text(one: Step) -> str:
-    arguments = ", ".join(f"{name}={value!r}" for name, value in one.arguments.items())
-    return (
-        f"    {one.start}..{one.end} {one.caller}: {one.kind.value}({arguments}) -> {one.outcome!r}"
-    )
+    arguments = ", ".join(f"{name}={_brief(value)}" for name, value in one.arguments.items())
+    times = f"{one.start / 1e9:.6f}..{one.end / 1e9:.6f}"
+    return f"    {times} {one.caller} {one.kind.value}({arguments}) -> {_brief(one.outcome)}"
+
+
+def _brief(value: object) -> str:
+    """What tells claims, events and times apart, and nothing else."""
+    match value:
+        case datetime():
+            return value.isoformat()
+        case Claim():
+            return f"<claim {value.token.hex()[:8]} until {_brief(value.lease_until)}>"
+        case Settlement():
+            return f"{value.kind.value} {_brief(value.claim)}"
+        case NewEvent():
+            return f"<event {value.payload!r} at {_brief(value.trigger_time)}>"
+        case _:
+            return repr(value)

@@ -40,6 +40,7 @@ __all__ = ["Lockstep"]
 T = TypeVar("T")
 
 _PAGE = 500
+_MICROSECOND = timedelta(microseconds=1)
 _ORDINARY = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2038, 1, 19, tzinfo=UTC))
 """Instants outside are those that only a backend with a narrow column gets wrong."""
 _ROUNDED = ("due", "trigger_time", "lease_until", "died")
@@ -259,10 +260,11 @@ class Lockstep:
         """Make a call that the program need not show."""
         try:
             return getattr(self.backend, operation)(*args, **kwargs)
-        except InvalidEventError as error:
-            self._broken("data.limit", "the call succeeds", repr(error), error)
         except Exception as error:  # whatever it is, a valid call must not raise it
-            self._broken("errors", "the call succeeds", repr(error), error)
+            law = "data.limit" if isinstance(error, InvalidEventError) else "errors"
+            if args and args[0] == []:
+                law = "batch.empty"
+            self._broken(law, "the call succeeds", repr(error), error)
 
     def _refused(self, operation: str, *args: Any, **kwargs: Any) -> None:
         """Make a call with a payload that is too long."""
@@ -464,7 +466,8 @@ class Lockstep:
             return law
         if not _is_utc(actual):
             return "time.utc"
-        if abs(expected - actual) < self.step:
+        # Microseconds leave nothing to round, so there a difference has another reason.
+        if abs(expected - actual) <= self.step and self.step > _MICROSECOND:
             return "time.rounds-up"
         if not _ORDINARY[0] <= expected <= _ORDINARY[1]:
             return "time.extremes"

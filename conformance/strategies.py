@@ -105,6 +105,11 @@ class Values:
         return st.one_of(self.near, self.near, self.near, self.extremes)
 
     @property
+    def mostly_near(self) -> SearchStrategy[datetime]:
+        """For long programs, which one extreme time would end."""
+        return st.one_of(*[self.near] * 9, self.extremes)
+
+    @property
     def extremes(self) -> SearchStrategy[datetime]:
         """Instants where columns, libraries and calendars end."""
         return st.sampled_from([*EXTREMES, *_GAPS])

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from futurama.errors import FuturamaError, OutcomeUnknownError
+from futurama.errors import BackendRejectedError, InvalidEventError, OutcomeUnknownError
 
 __all__ = ["Batcher"]
 
@@ -91,6 +91,8 @@ class Batcher(Generic[Item, Result]):
                     self._write(batch)
                 finally:
                     for ticket in batch:
+                        if not ticket.is_done:  # the flush was interrupted, by Ctrl-C, say
+                            ticket.error, ticket.is_done = _interrupted(), True
                         if ticket is not own:
                             ticket.wake()
         finally:
@@ -122,16 +124,18 @@ class Batcher(Generic[Item, Result]):
             for ticket in batch:
                 ticket.error, ticket.is_done = exc, True
             return
-        except BaseException as exc:  # raised here, in the thread that was interrupted
+        if len(results) != len(batch):
+            bug = ValueError(f"got {len(results)} results for {len(batch)} items")
             for ticket in batch:
-                ticket.error = OutcomeUnknownError(
-                    f"the write was interrupted by {type(exc).__name__}", backend="queue"
-                )
-                ticket.is_done = True
-            raise
+                ticket.error, ticket.is_done = bug, True
+            return
         for ticket, result in zip(batch, results, strict=True):
             ticket.result, ticket.is_done = result, True
 
 
+def _interrupted() -> OutcomeUnknownError:
+    return OutcomeUnknownError("the thread that wrote this was interrupted", backend="queue")
+
+
 def _may_be_one_item(error: Exception) -> bool:
-    return isinstance(error, FuturamaError) and not getattr(error, "retryable", False)
+    return isinstance(error, BackendRejectedError | InvalidEventError)

@@ -69,9 +69,11 @@ class Caller:
                 self._call(held, trigger)
 
     async def close_triggers(self) -> None:
-        """Await ``aclose()`` of every trigger that has one."""
+        """Await ``aclose()`` of every trigger that has one, once if it serves several types."""
+        closed = []
         for name, trigger in self._triggers.items():
-            if trigger.aclose is not None:
+            if trigger.aclose is not None and trigger.aclose not in closed:
+                closed.append(trigger.aclose)
                 try:
                     await trigger.aclose()
                 except Exception:

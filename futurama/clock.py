@@ -37,14 +37,21 @@ class BackendClock:
         self._monotonic_us = runtime.monotonic_us
         self._wall_us = runtime.wall_us
         self._offset_us: int | None = None
+        self._measured_us = 0
         self._warned = False
         self.skew_us = 0
 
     def sample(self) -> None:
         """Measure the offset anew; raises what the backend raises, and then keeps the old offset."""
-        round_trip_us, offset_us, backend_us = min(self._read() for _ in range(_READINGS))
+        self._measured_us = self._monotonic_us()
+        round_trip_us, offset_us, skew_us = min(self._read() for _ in range(_READINGS))
         self._offset_us = offset_us
-        self._watch_skew(backend_us - self._wall_us(), round_trip_us)
+        self._watch_skew(skew_us, round_trip_us)
+
+    @property
+    def age_us(self) -> int:
+        """How long ago :meth:`sample` was called last, with or without success."""
+        return self._monotonic_us() - self._measured_us
 
     def now_us(self) -> int:
         """The backend's time in microseconds since 1970; :meth:`sample` must have been called."""
@@ -59,7 +66,7 @@ class BackendClock:
         asked_us = self._monotonic_us()
         backend_us = to_us(self._read_backend())
         answered_us = self._monotonic_us()
-        return answered_us - asked_us, backend_us - answered_us, backend_us
+        return answered_us - asked_us, backend_us - answered_us, backend_us - self._wall_us()
 
     def _watch_skew(self, skew_us: int, round_trip_us: int) -> None:
         """Nothing depends on the local wall clock, but people who compare logs should know."""

@@ -127,7 +127,8 @@ class Config:
         """A configuration from, say, a part of your application's own configuration."""
         if not isinstance(mapping, Mapping):
             raise ConfigError(
-                f"the configuration must be a mapping from keys to values, got {mapping!r}"
+                "the configuration must be a mapping from keys to values, "
+                f"got {type(mapping).__name__}"
             )
         not_text = [name for name in mapping if not isinstance(name, str)]
         if not_text:

@@ -254,7 +254,7 @@ def _parse_host_form(data: Mapping[str, Any]) -> _Call:
     host, port, path = data["host"], data.get("port", 80), data.get("path", "/")
     if not isinstance(host, str) or not host or re.search(r"[/?#@\\\s]", host):
         raise GiveUp(f"'host' must be a name or an address, got {_short(host)}")
-    if type(port) is not int or not 1 <= port <= 65535:  # noqa: PLR2004 -- the range of ports
+    if not _is_port(port):
         raise GiveUp(f"'port' must be an integer from 1 to 65535, got {_short(port)}")
     if not isinstance(path, str):
         raise GiveUp(f"'path' must be a string, got {_short(path)}")
@@ -269,15 +269,20 @@ def _parse_url(text: Any) -> tuple[httpx.URL, httpx.Auth | None]:
         raise GiveUp(f"'url' must be a string, got {_short(text)}")
     try:
         url = httpx.URL(text)
+        is_possible = url.scheme in {"http", "https"} and url.host and _is_port(url.port or 80)
     except (httpx.InvalidURL, ValueError):  # whose text may contain parts of a password
-        url = None
-    if url is None or url.scheme not in {"http", "https"} or not url.host:
+        is_possible = False
+    if not is_possible:
         # From the first slashes to the last @, because it is unclear what is what.
         shown = _short(re.sub(r"//.*@", "//***@", text, flags=re.DOTALL).partition("?")[0])
         raise GiveUp(f"'url' must be like 'https://example.com/path', got {shown}")
     if not url.userinfo:
         return url, None
     return url.copy_with(userinfo=b""), httpx.BasicAuth(url.username, url.password)
+
+
+def _is_port(value: object) -> bool:
+    return type(value) is int and 1 <= value <= 65535  # noqa: PLR2004 -- 16 bits
 
 
 def _parse_headers(headers: Any) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -48,6 +49,9 @@ __all__ = ["Draft", "Queue"]
 
 _MAX_BATCH = 1000
 """Most items of one batched write; bounds how long a single write can take."""
+
+_CLOCK_AGE_US = 10_000_000
+"""How often a queue that only creates measures the backend's clock; a scheduler has its upkeep."""
 
 _KEEP: Any = object()
 
@@ -325,8 +329,7 @@ class Queue:
         outcome = self._mover.call(move)
         if outcome is RescheduleOutcome.RESCHEDULED:
             self._stats.count("rescheduled")
-        if self._scheduler is not None:
-            self._scheduler.waits_until(to_us(move.trigger_time or self._clock.now()))
+        self._look_by(move.trigger_time or self._clock.now())
         return outcome
 
     def get(self, event_id: str) -> Event | None:
@@ -360,8 +363,7 @@ class Queue:
         self._open()
         now = self._clock.now()
         is_requeued = self._retrying(partial(self._backend.requeue, [event_id], now=now))[0]
-        if self._scheduler is not None:
-            self._scheduler.waits_until(to_us(now))
+        self._look_by(now)
         return is_requeued
 
     def stats(self) -> dict[str, Any]:
@@ -379,6 +381,9 @@ class Queue:
         if self._is_stopped:
             raise QueueStoppedError("this queue was stopped; make a new one")
         if self._is_open:
+            if self._scheduler is None and self._clock.age_us > _CLOCK_AGE_US:
+                with contextlib.suppress(BackendError):  # then the old offset has to do
+                    self._clock.sample()
             return
         with self._lifecycle:
             if not self._is_open:
@@ -422,8 +427,13 @@ class Queue:
 
     def _created(self, events: Sequence[NewEvent]) -> None:
         self._stats.count("created", len(events))
-        if self._scheduler is not None and events:
-            self._scheduler.waits_until(min(to_us(event.trigger_time) for event in events))
+        if events:
+            self._look_by(min(event.trigger_time for event in events))
+
+    def _look_by(self, due: datetime) -> None:
+        """Something was stored that is due then."""
+        if self._scheduler is not None:
+            self._scheduler.waits_until(to_us(due))
 
     def _cancel_held(self, event_id: str) -> CancelOutcome:
         """Cancel an event, whether or not this instance has claimed it."""

@@ -22,7 +22,8 @@ def backend_class(name: str) -> type[ConfigurableBackend]:
     """The class that the entry point ``name`` names.
 
     Raises:
-        UnknownBackendError: there is none, or it needs a package that is not installed.
+        UnknownBackendError: there is none, it needs a package that is not installed, or it is no
+            :class:`~futurama.backend.ConfigurableBackend`.
     """
     found = tuple(entry_points(group=GROUP, name=name))
     if not found:
@@ -33,7 +34,8 @@ def backend_class(name: str) -> type[ConfigurableBackend]:
         )
     try:
         loaded: type[ConfigurableBackend] = found[0].load()
-    except ImportError as exc:
+        _ = loaded.Settings, loaded.from_settings
+    except (ImportError, AttributeError) as exc:
         raise UnknownBackendError(
             f"the backend {name!r} cannot be loaded ({exc}); {_advice(found[0])}", key="backend"
         ) from exc

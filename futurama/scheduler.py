@@ -231,8 +231,11 @@ class Scheduler:
         if len(batch.claims) == room:
             return 0
         wait = self._poll_seconds
-        if batch.next_due is not None and batch.next_due > horizon:
-            wait = min(wait, (batch.next_due - horizon).total_seconds())
+        if batch.next_due is not None and batch.next_due > now:
+            # What is due within the look-ahead and was not claimed is claimed by another, whose
+            # lease or transaction may end: look again when it is due.
+            seen = horizon if batch.next_due > horizon else now
+            wait = min(wait, (batch.next_due - seen).total_seconds())
         self._next_claim_us = self._clock.now_us() + int(wait * 1e6)
         return wait
 
@@ -260,6 +263,8 @@ class Scheduler:
                     self._held.renewed(each, lease_end_us=asked_us + self._lease_us)
                 elif each.is_callable:
                     self._reporter.lose([each])
+                else:
+                    self._held.forget([each])  # its report will be refused and counted
             self._workers.wake()
         earliest_us = self._held.earliest_lease_end_us()
         if earliest_us is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -13,6 +15,9 @@ from futurama.errors import ConfigError
 __all__ = ["checked", "describe", "key", "load"]
 
 T = TypeVar("T")
+
+_SOUNDS_SECRET = re.compile("pass|pw|secret|cred|token|auth", re.IGNORECASE)
+"""Keys that nobody knows but whose values are nobody's business."""
 
 _DOC, _UNIT, _SECRET, _MINIMUM, _MAXIMUM = "doc", "unit", "secret", "minimum", "maximum"
 
@@ -76,13 +81,19 @@ def _unknown_key(name: str, value: object, known: Mapping[str, bool]) -> ConfigE
 
     Args:
         name: the key.
-        value: its value; not shown when the nearest known key is a secret one.
+        value: its value; shown only where it cannot be, or contain, a secret.
         known: all known keys, and whether each is secret.
     """
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    shown = "***" if near and known[near[0]] else repr(value)
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    may_be_secret = (
+        not near
+        or known[near[0]]
+        or _SOUNDS_SECRET.search(name)
+        or not isinstance(value, str | int | float | None)
+    )
+    shown = "" if may_be_secret else f" (value {value!r})"
     advice = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(sorted(known))}"
-    return ConfigError(f"unknown configuration key {name!r} (value {shown}): {advice}", key=name)
+    return ConfigError(f"unknown configuration key {name!r}{shown}: {advice}", key=name)
 
 
 def _is_secret(field: attrs.Attribute[Any]) -> bool:
@@ -105,7 +116,10 @@ def _check(name: str, value: Any, hint: Any, field: attrs.Attribute[Any]) -> Any
     shown = "***" if _is_secret(field) else repr(value)
     # bool is an int for Python, but `"port": true` is a mistake.
     if type(value) is int and int not in allowed and float in allowed:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
     if type(value) not in allowed:
         raise ConfigError(
             f"configuration key {name!r} must be {_type_name(hint)}, "

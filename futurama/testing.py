@@ -48,11 +48,15 @@ class VirtualTime(Runtime):
 
     Args:
         start: the first instant, aware; by default 2030-01-01 00:00 UTC.
+
+    Attributes:
+        queues: the queues that live in this time.
     """
 
     def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> None:
         self._now_us = to_us(to_utc(start, field="start"))
         self._loops: list[_VirtualLoop] = []
+        self.queues: list[VirtualQueue] = []
 
     def now(self) -> datetime:
         """The virtual instant, aware UTC; give it to backends that want a clock."""
@@ -79,7 +83,7 @@ class VirtualTime(Runtime):
                 )
             self._now_us = max(self._now_us, int(loop.next_us))
             loop.run()
-        self._now_us = target_us
+        self._now_us = max(self._now_us, target_us)  # something may have slept beyond it
 
     def monotonic_us(self) -> int:
         """See :class:`~futurama.runtime.Runtime`."""
@@ -162,16 +166,18 @@ class _VirtualWorkers:
 
 class _VirtualCoroutines:
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def submit(self, run: CoroutineFunction) -> None:
+        self._loop = self._loop or asyncio.new_event_loop()
         self._loop.run_until_complete(run())
 
     def join(self, timeout: float) -> bool:
         return True
 
     def close(self, last: CoroutineFunction) -> None:
-        self._loop.run_until_complete(last())
+        self.submit(last)
+        assert self._loop is not None
         self._loop.close()
 
 
@@ -203,6 +209,12 @@ class VirtualQueue(Queue):
             retries=retries,
             runtime=self.time,
         )
+        self.time.queues.append(self)
+
+    def _look_by(self, due: datetime) -> None:
+        """Virtual instances poll rarely, so each is told what any of them has stored."""
+        for queue in self.time.queues:
+            super(VirtualQueue, queue)._look_by(due)
 
     def advance(self, by: timedelta) -> None:
         """Let ``by`` pass, and call what becomes due, each event at its very time."""
@@ -223,4 +235,5 @@ def _next_us(loop: _VirtualLoop) -> float:
 
 
 def _ceil_us(seconds: float) -> float:
-    return seconds if math.isinf(seconds) else math.ceil(seconds * 1e6)
+    # 0.000253 s * 1e6 is a little more than 253.
+    return seconds if math.isinf(seconds) else math.ceil(round(seconds * 1e6, 3))

@@ -20,6 +20,9 @@ __all__ = ["Ending", "Trigger", "TriggerObject", "Verdict", "bind", "event_of", 
 
 _Result: TypeAlias = TriggerResult | None
 
+_MAX_REASON = 2000
+"""How many characters of a reason are kept and logged."""
+
 
 class TriggerObject(Protocol):
     """An object that can be registered; if it has ``aclose()``, stopping the queue awaits it."""
@@ -137,12 +140,13 @@ def judge(
     if outcome is None:
         return Verdict(Settlement.done(claim), Ending.SUCCEEDED)
     if isinstance(outcome, GiveUp):
-        return bury(claim, str(outcome) or "the trigger gave up")
+        return bury(claim, _text(str, outcome) or "the trigger gave up")
     if isinstance(outcome, BaseException):
-        return _retry(claim, policy, now, reason=f"{type(outcome).__name__}: {outcome}")
+        return _retry(claim, policy, now, reason=f"{type(outcome).__name__}: {_text(str, outcome)}")
     if not isinstance(outcome, TriggerResult):
         # It may have worked: repeating it 18 times could do harm, and ending it could hide a bug.
-        return bury(claim, f"the trigger returned {outcome!r}, neither None nor a TriggerResult")
+        shown = _text(repr, outcome)
+        return bury(claim, f"the trigger returned {shown}, neither None nor a TriggerResult")
     if outcome.status is EventStatus.ERROR:
         return bury(claim, "the trigger returned ERROR")
     if outcome.status is not EventStatus.RETRY:
@@ -166,6 +170,15 @@ def judge(
 def bury(claim: Claim, reason: str) -> Verdict:
     """The event goes to the dead letters."""
     return Verdict(Settlement.bury(claim, reason), Ending.BURIED, reason)
+
+
+def _text(convert: Callable[[object], str], value: object) -> str:
+    """What ``convert`` makes of a trigger's outcome, whatever its class does."""
+    try:
+        text = convert(value)
+    except Exception:
+        text = object.__repr__(value)
+    return text if len(text) <= _MAX_REASON else text[:_MAX_REASON] + "…"
 
 
 def _retry(

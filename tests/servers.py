@@ -27,7 +27,7 @@ from urllib.parse import unquote, urlsplit
 
 import pymysql
 
-__all__ = ["ExternalMySQL", "MariaDB", "ServerMissingError", "mysql_server"]
+__all__ = ["ExternalMySQL", "MariaDB", "ServerMissingError", "free_port", "mysql_server"]
 
 URL_VARIABLE = "FUTURAMA_TEST_MYSQL_URL"
 
@@ -127,7 +127,7 @@ class MariaDB(_Databases):
 
     def __init__(self, *options: str) -> None:
         self.host = "127.0.0.1"
-        self.port = _free_port()
+        self.port = free_port()
         self.username = "root"
         self.password = ""
         self._options = options
@@ -338,7 +338,8 @@ def _as_root() -> list[str]:
     return ["--user=root"] if os.geteuid() == 0 else []
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of the loopback interface on which nobody listens at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -6,7 +6,9 @@
 * ``transactions``: connections, one short transaction per call, repeats, forks.
 * ``schema``: creating, checking and upgrading the table.
 * ``pages``: looking at events.
-* ``backend``: the operations.
+* ``rows``: reading and writing rows by primary key.
+* ``adding``, ``claiming``, ``settling``: the operations that take more than a few lines.
+* ``backend``: all operations.
 """
 
 from __future__ import annotations

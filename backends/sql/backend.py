@@ -7,14 +7,12 @@ Python in the order given, write by primary key in as few statements as possible
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
 from futurama.backend import (
     AddOutcome,
@@ -27,28 +25,21 @@ from futurama.backend import (
     Page,
     Query,
     Settlement,
-    SettlementKind,
     State,
     check_payload,
 )
+from futurama.backends.sql.adding import Adding
+from futurama.backends.sql.claiming import Claiming
 from futurama.backends.sql.dialect import Dialect
-from futurama.backends.sql.errors import Fault
 from futurama.backends.sql.pages import Pages
 from futurama.backends.sql.rows import Rows
 from futurama.backends.sql.schema import Schema
-from futurama.backends.sql.statements import MAX_OWNER_BYTES, Statements
+from futurama.backends.sql.settling import Settling
+from futurama.backends.sql.statements import Statements
 from futurama.backends.sql.transactions import Transactions
-from futurama.errors import BackendError, OutcomeUnknownError
 from futurama.events import CancelOutcome, RescheduleOutcome
-from futurama.times import EARLIEST, ceil_to, from_us, to_us
 
 __all__ = ["SQLBackend"]
-
-_TOKEN_BYTES = 16
-
-_MAX_GUARDED_DELETES = 8
-"""Claims made together share a token, so a report of calls that ended well is a few DELETEs. With
-more tokens than this, looking first (one SELECT, one DELETE) takes fewer round trips."""
 
 _PURGED_AT_ONCE = 500
 """Dead letters per transaction of ``purge``: no lock is held for long."""
@@ -81,8 +72,10 @@ class SQLBackend:
         self._schema = Schema(dialect, self._transactions, self._statements)
         self._pages = Pages(dialect, self._statements)
         self._rows = Rows(dialect, self._statements)
+        self._adding = Adding(dialect, self._transactions, self._rows)
+        self._claiming = Claiming(dialect, self._transactions, self._statements, self._rows)
+        self._settling = Settling(dialect, self._transactions, self._statements, self._rows)
         self._opening = threading.Lock()
-        self._skips_locked = True
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._dialect.place}, table {self._table_name}>"
@@ -100,7 +93,7 @@ class SQLBackend:
             self._transactions.open()
             try:
                 self._schema.ensure(create=self._create_schema)
-                self._skips_locked = self._transactions.write(self._try_skip_locked)
+                self._claiming.try_out()
             except BaseException:
                 self._transactions.close()
                 raise
@@ -137,74 +130,7 @@ class SQLBackend:
         """See :meth:`futurama.backend.EventBackend.add`."""
         for event in events:
             check_payload(event.payload, self.capabilities)
-        if not events:
-            return []
-        rows = [self._new_row(event) for event in events]
-        must_look = len({row[0] for row in rows}) < len(rows)
-
-        def work(connection: sa.Connection) -> Sequence[AddOutcome]:
-            nonlocal must_look
-            if must_look:
-                return self._add_looking(connection, rows, if_exists)
-            must_look = True  # if an id is taken, this is called again
-            self._rows.insert(connection, rows)
-            return [AddOutcome.ADDED] * len(rows)
-
-        return self._transactions.write(work)
-
-    def _new_row(self, event: NewEvent) -> tuple[Any, ...]:
-        """In the order of ``statements.INSERTED``."""
-        time = self._rows.up(event.trigger_time)
-        return (
-            event.id.encode(),
-            event.trigger_type.encode(),
-            time,
-            time,
-            to_us(event.created),
-            event.payload,
-            0,
-        )
-
-    def _add_looking(
-        self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]], if_exists: IfExists
-    ) -> Sequence[AddOutcome]:
-        stored = self._rows.lock(
-            connection,
-            (row[0] for row in rows),
-            *("trigger_type", "trigger_time", "created", "data", "lost", "token"),
-        )
-        # id -> (what tells a repeat from a second event, whether a call may be under way)
-        known = {
-            event_id: (
-                (row.trigger_type, row.trigger_time, row.created, row.data),
-                bool(row.lost) or row.token is not None,
-            )
-            for event_id, row in stored.items()
-        }
-        written: dict[bytes, tuple[Any, ...]] = {}
-        outcomes: list[AddOutcome] = []
-        for row in rows:
-            event_id, trigger_type, time, due, created, data, _ = row
-            creation = (trigger_type, self._dialect.decode_time(time), created, data)
-            if event_id not in known:
-                outcome, is_lost = AddOutcome.ADDED, False
-            else:
-                known_creation, is_lost = known[event_id]
-                is_repeat = creation == (
-                    known_creation[0],
-                    self._dialect.decode_time(known_creation[1]),
-                    *known_creation[2:],
-                )
-                outcome = AddOutcome.ADDED if is_repeat else _ON_CONFLICT[if_exists]
-                if outcome is not AddOutcome.REPLACED:
-                    outcomes.append(outcome)
-                    continue
-            known[event_id] = ((trigger_type, time, created, data), is_lost)
-            written[event_id] = (event_id, trigger_type, time, due, created, data, int(is_lost))
-            outcomes.append(outcome)
-        self._rows.delete(connection, written.keys() & stored.keys())
-        self._rows.insert(connection, list(written.values()))
-        return outcomes
+        return self._adding.add(events, if_exists) if events else []
 
     # -- cancel, reschedule, requeue, purge ----------------------------------------------------
 
@@ -338,219 +264,22 @@ class SQLBackend:
         limit: int,
     ) -> ClaimBatch:
         """See :meth:`futurama.backend.EventBackend.claim`."""
-        horizon = max(now, due_before)
-        next_due = self._transactions.read(self._first_due)
-        if limit < 1 or next_due is None or next_due > horizon:
-            return ClaimBatch(claims=[], next_due=next_due)
-
-        lease_until = ceil_to(lease_until, self.capabilities.resolution)
-        parameters = {
-            "horizon": self._rows.down(horizon),
-            "due_before": self._rows.down(due_before),
-            "now": self._rows.down(now),
-            "limit": limit,
-            "token": os.urandom(_TOKEN_BYTES),
-            "owner": owner.encode(errors="replace")[:MAX_OWNER_BYTES],
-            "lease_until": self._dialect.encode_time(lease_until),
-        }
-        rows: Sequence[Any] = ()
-
-        def work(connection: sa.Connection) -> None:
-            nonlocal rows, next_due
-            rows = self._take(connection, parameters)
-            next_due = self._first_due(connection)
-
-        try:
-            self._transactions.write(work)
-        except OutcomeUnknownError:
-            # Else the events would wait for the end of a lease that nobody knows of.
-            if rows and not self._was_taken(parameters):
-                raise
-        return ClaimBatch(
-            claims=self._claims(rows, parameters["token"], lease_until), next_due=next_due
+        return self._claiming.claim(
+            owner=owner, now=now, due_before=due_before, lease_until=lease_until, limit=limit
         )
-
-    def _take(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        rows = self._claimable(connection, parameters)
-        taken = 0
-        for ids in self._dialect.in_lists(row[0] for row in rows):
-            taken += connection.execute(self._statements.take, {**parameters, "ids": ids}).rowcount
-        if taken == len(rows):
-            return rows
-        # Only where SELECT ... FOR UPDATE does not really lock: some were gone at the UPDATE.
-        mine: set[bytes] = set()
-        for ids in self._dialect.in_lists(row[0] for row in rows):
-            found = connection.execute(
-                self._statements.taken, {"ids": ids, "token": parameters["token"]}
-            )
-            mine.update(found.scalars())
-        return [row for row in rows if row[0] in mine]
-
-    def _claimable(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        if self._skips_locked:
-            return connection.execute(self._statements.claim, parameters).all()
-        candidates = connection.execute(self._statements.claim_candidates, parameters).scalars()
-        rows: list[Any] = []
-        for ids in self._dialect.in_lists(candidates):
-            rows += connection.execute(self._statements.claim_by_id, {**parameters, "ids": ids})
-        return sorted(rows, key=lambda row: (row.due, row.id))
-
-    def _claims(self, rows: Sequence[Any], token: bytes, lease_until: datetime) -> Sequence[Claim]:
-        decode_time = self._dialect.decode_time
-        return [
-            Claim(
-                id=event_id.decode(),
-                trigger_type=trigger_type.decode(),
-                trigger_time=decode_time(trigger_time),
-                payload=payload,
-                created=from_us(created),
-                attempt=attempt + 1,
-                token=token,
-                due=decode_time(due),
-                lease_until=lease_until,
-                lost_before=bool(lost),
-            )
-            for event_id, trigger_type, trigger_time, due, attempt, lost, created, payload in rows
-        ]
-
-    def _was_taken(self, parameters: Mapping[str, Any]) -> bool:
-        try:
-            found = self._transactions.read(
-                lambda connection: connection.execute(
-                    self._statements.was_taken, parameters
-                ).scalar()
-            )
-        except BackendError:
-            return False
-        return found is not None
-
-    def _first_due(self, connection: sa.Connection) -> datetime | None:
-        due = connection.execute(self._statements.first_due).scalar()
-        return None if due is None else self._dialect.decode_time(due)
-
-    def _try_skip_locked(self, connection: sa.Connection) -> bool:
-        nothing = self._dialect.encode_time(EARLIEST)
-        parameters = {"horizon": nothing, "due_before": nothing, "now": nothing, "limit": 0}
-        try:
-            connection.execute(self._statements.claim, parameters)
-        except exc.DBAPIError as error:
-            if self._dialect.fault(error)[0] is not Fault.UNSUPPORTED:
-                raise
-            return False
-        return True
 
     def renew(
         self, claims: Sequence[Claim], *, now: datetime, lease_until: datetime
     ) -> Sequence[bool]:
         """See :meth:`futurama.backend.EventBackend.renew`."""
-        if not claims:
-            return []
-        new_due = ceil_to(lease_until, self.capabilities.resolution)
-        keys = [claim.id.encode() for claim in claims]
-
-        def work(connection: sa.Connection) -> Sequence[bool]:
-            held = self._held(self._rows.lock(connection, keys, "token", "due"))
-            results, renewed = [], set()
-            for key, claim in zip(keys, claims, strict=True):
-                token, due = held.get(key, _NOT_HELD)
-                is_held = token == claim.token and now < due
-                results.append(is_held)
-                if is_held:
-                    held[key] = (claim.token, new_due)
-                    renewed.add(key)
-            for ids in self._dialect.in_lists(renewed):
-                connection.execute(
-                    self._statements.set_due,
-                    {"ids": ids, "lease_until": self._dialect.encode_time(new_due)},
-                )
-            return results
-
-        return self._transactions.write(work)
+        return self._settling.renew(claims, now=now, lease_until=lease_until) if claims else []
 
     def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
         """See :meth:`futurama.backend.EventBackend.settle`."""
         for settlement in settlements:
             if settlement.payload is not None:
                 check_payload(settlement.payload, self.capabilities)
-        if not settlements:
-            return []
-        tokens = _ids_by_token(settlements)
-        if tokens is not None and len(tokens) <= _MAX_GUARDED_DELETES:
-            try:
-                self._transactions.write(
-                    lambda connection: self._delete_held(connection, tokens, now)
-                )
-            except _SomeClaimLostError:
-                pass  # rolled back; which of them is to be found out
-            else:
-                return [True] * len(settlements)
-        return self._transactions.write(
-            lambda connection: self._settle_looking(connection, settlements, now)
-        )
-
-    def _delete_held(
-        self, connection: sa.Connection, tokens: Mapping[bytes, list[bytes]], now: datetime
-    ) -> None:
-        """Remove all of these.
-
-        Raises:
-            _SomeClaimLostError: not all are held.
-        """
-        for token, keys in tokens.items():
-            for ids in self._dialect.in_lists(keys):
-                parameters = {"ids": ids, "token": token, "now": self._rows.down(now)}
-                result = connection.execute(self._statements.delete_held, parameters)
-                if result.rowcount != len(ids):
-                    raise _SomeClaimLostError
-
-    def _settle_looking(
-        self, connection: sa.Connection, settlements: Sequence[Settlement], now: datetime
-    ) -> Sequence[bool]:
-        keys = [settlement.claim.id.encode() for settlement in settlements]
-        stored = self._rows.lock(connection, keys, "token", "due", "attempt")
-        held = self._held(stored)
-        results, done = [], []
-        changes: dict[bytes, dict[str, Any]] = {}
-        for key, settlement in zip(keys, settlements, strict=True):
-            token, due = held.get(key, _NOT_HELD)
-            is_held = token == settlement.claim.token and now < due
-            results.append(is_held)
-            if not is_held:
-                continue
-            del held[key]  # whoever comes later in this batch reports a second time
-            if settlement.kind is SettlementKind.DONE:
-                done.append(key)
-            else:
-                changes[key] = self._change(settlement, stored[key].attempt, now)
-        self._rows.delete(connection, done)
-        self._rows.update(connection, changes)
-        return results
-
-    def _change(self, settlement: Settlement, attempt: int, now: datetime) -> dict[str, Any]:
-        """The columns that a claim which goes on, or is buried, is given."""
-        change: dict[str, Any] = {"token": None, "owner": None}
-        if settlement.kind is SettlementKind.RETRY:
-            assert settlement.due is not None, "made by Settlement.retry"
-            change["due"] = self._rows.up(settlement.due)
-            if settlement.payload is not None:
-                change["data"] = settlement.payload
-        elif settlement.kind is SettlementKind.RELEASE:
-            change["due"] = self._rows.up(settlement.claim.due)
-            change["attempt"] = attempt - 1
-        else:
-            reason = settlement.reason
-            change["due"] = None
-            change["died"] = self._rows.up(now)
-            change["reason"] = None if reason is None else reason.encode(errors="surrogatepass")
-        return change
-
-    def _held(self, stored: Mapping[bytes, Any]) -> dict[bytes, tuple[bytes, datetime]]:
-        """(token, end of the lease) of those rows that are CLAIMED."""
-        return {
-            key: (row.token, self._dialect.decode_time(row.due))
-            for key, row in stored.items()
-            if row.token is not None
-        }
+        return self._settling.settle(settlements, now=now) if settlements else []
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -568,27 +297,3 @@ class SQLBackend:
             state = State.DEAD if is_dead else State.WAITING if is_unclaimed else State.CLAIMED
             counts[state] += number
         return counts
-
-
-_ON_CONFLICT: Mapping[IfExists, AddOutcome] = {
-    "raise": AddOutcome.REFUSED,
-    "keep": AddOutcome.KEPT,
-    "replace": AddOutcome.REPLACED,
-}
-
-_NOT_HELD: tuple[None, datetime] = (None, EARLIEST)
-
-
-class _SomeClaimLostError(Exception):
-    """Rolls back the transaction that took all claims for held."""
-
-
-def _ids_by_token(settlements: Sequence[Settlement]) -> dict[bytes, list[bytes]] | None:
-    """The ids under each token, if all are done and none is named twice."""
-    tokens: dict[bytes, list[bytes]] = {}
-    for settlement in settlements:
-        if settlement.kind is not SettlementKind.DONE:
-            return None
-        tokens.setdefault(settlement.claim.token, []).append(settlement.claim.id.encode())
-    distinct = {key for keys in tokens.values() for key in keys}
-    return tokens if len(distinct) == len(settlements) else None

@@ -80,9 +80,14 @@ class Dialect(ABC):
         """``column IN (...)``, with the list given as ``parameter`` at execution."""
         return column.in_(sa.bindparam(parameter, expanding=True))
 
-    def delete(self, table: sa.TableClause, *conditions: sa.ColumnElement[bool]) -> sa.Executable:
-        """A DELETE by primary key."""
-        return sa.delete(table).where(*conditions)
+    def delete(self, table: sa.TableClause, *, only_held: bool) -> sa.Executable:
+        """A DELETE by primary key; parameters: ``ids`` and, if ``only_held``, ``token``, ``now``."""
+        delete = sa.delete(table).where(self.is_in(table.c.id, "ids"))
+        if only_held:
+            delete = delete.where(
+                table.c.token == sa.bindparam("token"), table.c.due > sa.bindparam("now")
+            )
+        return delete
 
     def in_lists(self, keys: Iterable[bytes]) -> Iterable[list[bytes]]:
         """``keys`` sorted, each once, in lists of a length that one statement may have.

@@ -167,9 +167,7 @@ def _engine(connection: sa.Connection, table_name: str) -> Finding:
         "SELECT engine FROM information_schema.tables "
         "WHERE table_schema = DATABASE() AND table_name = %s",
         (table_name,),
-    ).scalar()
-    if engine is None:
-        return Finding("table", "missing", Verdict.PROBLEM, "run `futurama migrate`")
+    ).scalar_one()
     if str(engine).lower() == "innodb":
         return Finding("table", f"{table_name}, {engine}")
     return Finding(

@@ -179,14 +179,9 @@ class Statements:
             )
         )
 
-        self.delete = dialect.delete(self.table, by_id)
+        self.delete = dialect.delete(self.table, only_held=False)
 
-        self.delete_held = dialect.delete(
-            self.table,
-            by_id,
-            events.token == sa.bindparam("token"),
-            events.due > sa.bindparam("now"),
-        )
+        self.delete_held = dialect.delete(self.table, only_held=True)
         """Removes those whose claim is still held."""
 
         self.count = sa.select(

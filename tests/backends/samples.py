@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
+
 from futurama.backend import Claim, EventBackend, NewEvent
 from futurama.backends.sql import SQLBackend
 
 __all__ = ["T0", "claim_all", "event", "events", "explainable", "seconds"]
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
+_A_SECOND_LATER = T0 + timedelta(seconds=1)
 
 
 def seconds(number: float) -> timedelta:
@@ -30,7 +33,7 @@ def events(number: int) -> list[NewEvent]:
 
 
 def claim_all(
-    backend: EventBackend, *, now: datetime = T0 + seconds(1), limit: int = 10_000
+    backend: EventBackend, *, now: datetime = _A_SECOND_LATER, limit: int = 10_000
 ) -> Sequence[Claim]:
     """Claim for a minute what is due at ``now``."""
     batch = backend.claim(
@@ -40,7 +43,10 @@ def claim_all(
 
 
 def explainable(backend: SQLBackend, number_of_ids: int) -> dict[str, tuple[str, Any]]:
-    """The hot statements as the driver gets them: name -> (SQL, parameters)."""
+    """The hot statements as the driver gets them: name -> (SQL, parameters).
+
+    They are executed, and undone.
+    """
     statements = backend._statements
     dialect = backend._dialect
     time = dialect.encode_time(T0)
@@ -66,17 +72,16 @@ def explainable(backend: SQLBackend, number_of_ids: int) -> dict[str, tuple[str,
         "delete": statements.delete,
         "delete_held": statements.delete_held,
     }
-    result: dict[str, tuple[str, Any]] = {}
-    for name, statement in hot.items():
-        compiled = statement.compile(
-            dialect=engine.dialect, compile_kwargs={"render_postcompile": True}
-        )
-        given = compiled.construct_params(
-            {k: parameters[k] for k in compiled.params if k in parameters}
-        )
-        is_positional = compiled.positiontup is not None
-        result[name] = (
-            compiled.string,
-            tuple(given[k] for k in compiled.positiontup or ()) if is_positional else given,
-        )
-    return result
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, sql: str, given: Any, *_: Any) -> None:
+        sent.append((sql, given))
+
+    with engine.connect() as connection:
+        sa.event.listen(connection, "before_cursor_execute", note)
+        transaction = connection.begin()
+        sent.clear()
+        for statement in hot.values():
+            connection.execute(statement, parameters)
+        transaction.rollback()
+    return dict(zip(hot, sent, strict=True))

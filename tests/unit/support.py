@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -146,11 +146,13 @@ class FaultyBackend:
         return self._pass_on("now", self.inner.now)
 
     def add(self, events: Sequence[NewEvent], *, if_exists: IfExists) -> Sequence[AddOutcome]:
-        self._refuse(event.id for event in events)
-        return self._pass_on("add", lambda: self.inner.add(events, if_exists=if_exists))
+        def add() -> Sequence[AddOutcome]:
+            self._refuse(event.id for event in events)
+            return self.inner.add(events, if_exists=if_exists)
+
+        return self._pass_on("add", add)
 
     def cancel(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
-        self._refuse(ids)
         return self._pass_on("cancel", lambda: self.inner.cancel(ids))
 
     def reschedule(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome]:
@@ -167,9 +169,8 @@ class FaultyBackend:
         )
 
     def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
-        self._refuse(each.claim.id for each in settlements)
-
         def settle() -> Sequence[bool]:
+            self._refuse(each.claim.id for each in settlements)
             results = self.inner.settle(settlements, now=now)
             self.settled += [s for s, ok in zip(settlements, results, strict=True) if ok]
             return results
@@ -188,7 +189,7 @@ class FaultyBackend:
     def purge(self, *, before: datetime) -> int:
         return self._pass_on("purge", lambda: self.inner.purge(before=before))
 
-    def _refuse(self, ids: Any) -> None:
+    def _refuse(self, ids: Iterable[str]) -> None:
         for event_id in ids:
             if event_id in self.bad_ids:
                 raise rejected(event_id)
@@ -233,13 +234,20 @@ class World:
         """Another instance, started."""
         queue = VirtualQueue(
             {"note": self.note} if triggers is None else triggers,
-            memory_config(**config),
+            memory_config(**{"consumer_sleep_msec": 60_000, **config}),
             time=self.time,
             backend=self.backend,
             retries=retries,
         )
         queue.start()
         return queue
+
+    def close(self) -> None:
+        """Give back what instances hold that were not stopped."""
+        for queue in self.time.queues:
+            coroutines: Any = queue._scheduler and queue._scheduler._coroutines
+            if coroutines and coroutines._loop:
+                coroutines._loop.close()
 
     def kill(self, queue: VirtualQueue) -> None:
         """The instance does nothing any more, and tells nobody."""

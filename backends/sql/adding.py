@@ -1,0 +1,100 @@
+"""Adding events whose ids may be taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from futurama.backend import AddOutcome, IfExists, NewEvent
+from futurama.backends.sql.dialect import Dialect
+from futurama.backends.sql.rows import Rows
+from futurama.backends.sql.transactions import Transactions
+from futurama.times import to_us
+
+__all__ = ["Adding"]
+
+_ON_CONFLICT: Mapping[IfExists, AddOutcome] = {
+    "raise": AddOutcome.REFUSED,
+    "keep": AddOutcome.KEPT,
+    "replace": AddOutcome.REPLACED,
+}
+
+
+class Adding:
+    """The operation ``add``: one INSERT if all goes well, else a look at what is stored."""
+
+    def __init__(self, dialect: Dialect, transactions: Transactions, rows: Rows) -> None:
+        self._dialect = dialect
+        self._transactions = transactions
+        self._rows = rows
+
+    def add(self, events: Sequence[NewEvent], if_exists: IfExists) -> Sequence[AddOutcome]:
+        """See :meth:`futurama.backend.EventBackend.add`; payloads have been checked."""
+        rows = [self.new_row(event) for event in events]
+        must_look = len({row[0] for row in rows}) < len(rows)
+
+        def work(connection: sa.Connection) -> Sequence[AddOutcome]:
+            nonlocal must_look
+            if must_look:
+                return self._add_looking(connection, rows, if_exists)
+            must_look = True  # if an id is taken, this is called again
+            self._rows.insert(connection, rows)
+            return [AddOutcome.ADDED] * len(rows)
+
+        return self._transactions.write(work)
+
+    def new_row(self, event: NewEvent) -> tuple[Any, ...]:
+        """In the order of ``statements.INSERTED``."""
+        time = self._rows.up(event.trigger_time)
+        return (
+            event.id.encode(),
+            event.trigger_type.encode(),
+            time,
+            time,
+            to_us(event.created),
+            event.payload,
+            0,
+        )
+
+    def _add_looking(
+        self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]], if_exists: IfExists
+    ) -> Sequence[AddOutcome]:
+        stored = self._rows.lock(
+            connection,
+            (row[0] for row in rows),
+            *("trigger_type", "trigger_time", "created", "data", "lost", "token"),
+        )
+        # id -> (what tells a repeat from a second event, whether a call may be under way)
+        known = {
+            event_id: (
+                (row.trigger_type, row.trigger_time, row.created, row.data),
+                bool(row.lost) or row.token is not None,
+            )
+            for event_id, row in stored.items()
+        }
+        written: dict[bytes, tuple[Any, ...]] = {}
+        outcomes: list[AddOutcome] = []
+        for row in rows:
+            event_id, trigger_type, time, due, created, data, _ = row
+            creation = (trigger_type, self._dialect.decode_time(time), created, data)
+            if event_id not in known:
+                outcome, is_lost = AddOutcome.ADDED, False
+            else:
+                known_creation, is_lost = known[event_id]
+                is_repeat = creation == (
+                    known_creation[0],
+                    self._dialect.decode_time(known_creation[1]),
+                    *known_creation[2:],
+                )
+                outcome = AddOutcome.ADDED if is_repeat else _ON_CONFLICT[if_exists]
+                if outcome is not AddOutcome.REPLACED:
+                    outcomes.append(outcome)
+                    continue
+            known[event_id] = ((trigger_type, time, created, data), is_lost)
+            written[event_id] = (event_id, trigger_type, time, due, created, data, int(is_lost))
+            outcomes.append(outcome)
+        self._rows.delete(connection, written.keys() & stored.keys())
+        self._rows.insert(connection, list(written.values()))
+        return outcomes

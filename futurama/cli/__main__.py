@@ -1,0 +1,5 @@
+"""``python -m futurama.cli`` is the same as ``futurama``."""
+
+from futurama.cli import main
+
+main()

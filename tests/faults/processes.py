@@ -1,0 +1,104 @@
+"""Instances as child processes, each ended by its own process id."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Instance"]
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PATIENCE_SECONDS = 60.0
+
+
+class Instance:
+    """A process that runs :mod:`tests.faults.instance`.
+
+    Args:
+        name: the owner's name in claims, and of the files.
+        folder: where it records and logs.
+        config: the configuration; ``queue_name`` is added.
+    """
+
+    def __init__(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
+        self.name = name
+        self.record = folder / f"{name}.record"
+        self.log = folder / f"{name}.log"
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.faults.instance",
+                    str(self.record),
+                    json.dumps({**config, "queue_name": name}),
+                ],
+                cwd=_ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    def wait_until_ready(self) -> None:
+        """Wait until it claims."""
+        self._expect("ready")
+
+    def start_cancelling(self, plan: Path) -> None:
+        """Let it cancel what the file lists; :meth:`wait_until_cancelled` waits for the end."""
+        self._say(f"cancel {plan}")
+
+    def wait_until_cancelled(self) -> None:
+        """Wait until every event of the plan has an answer."""
+        self._expect("cancelled")
+
+    def stats(self) -> dict[str, Any]:
+        """What it says of itself."""
+        self._say("stats")
+        result: dict[str, Any] = json.loads(self._line())
+        return result
+
+    def stop(self) -> None:
+        """Let it stop in order."""
+        if self._process.poll() is None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._expect("stopped")
+            self._process.wait(_PATIENCE_SECONDS)
+        self._close()
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def _expect(self, word: str) -> None:
+        line = self._line()
+        assert line == word, f"{self.name} said {line!r}, not {word!r}:\n{self.log.read_text()}"
+
+    def _line(self) -> str:
+        """The next line of its output; whoever says nothing is ended, so that nobody waits for ever."""
+        assert self._process.stdout is not None
+        watchdog = threading.Timer(_PATIENCE_SECONDS, self._process.kill)
+        watchdog.start()
+        try:
+            return self._process.stdout.readline().strip()
+        finally:
+            watchdog.cancel()

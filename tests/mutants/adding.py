@@ -1,0 +1,132 @@
+"""Mutants that add wrongly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from futurama.backend import AddOutcome, NewEvent, State
+from futurama.backends.memory import MemoryBackend
+from tests.mutants.registry import breaks
+
+
+@breaks("add.new")
+class CountsFromOne(MemoryBackend):
+    """The first attempt is counted before it is made."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        is_new = event.id not in self._rows
+        outcome = super()._add(event, if_exists)
+        if is_new:
+            self._rows[event.id].attempt = 1
+        return outcome
+
+
+@breaks("add.raise")
+class RefusesTooLate(MemoryBackend):
+    """Says REFUSED, and has overwritten the payload."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        outcome = super()._add(event, if_exists)
+        if outcome is AddOutcome.REFUSED and self._rows[event.id].state is not State.DEAD:
+            self._rows[event.id].payload = event.payload
+        return outcome
+
+
+@breaks("add.keep")
+class KeepsOnlyWhatWaits(MemoryBackend):
+    """INSERT IGNORE for waiting events, an upsert for claimed ones."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        outcome = super()._add(event, if_exists)
+        if outcome is AddOutcome.KEPT and self._rows[event.id].state is State.CLAIMED:
+            self._rows[event.id].payload = event.payload
+        return outcome
+
+
+@breaks("add.keep")
+class SaysAddedWhenKept(MemoryBackend):
+    """Does not look whether the row was there."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        outcome = super()._add(event, if_exists)
+        return AddOutcome.ADDED if outcome is AddOutcome.KEPT else outcome
+
+
+@breaks("add.replace")
+class KeepsTheAttempts(MemoryBackend):
+    """An upsert that forgets a column."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        before = self._rows.get(event.id)
+        outcome = super()._add(event, if_exists)
+        if outcome is AddOutcome.REPLACED and before is not None and before.state is State.WAITING:
+            self._rows[event.id].attempt = before.attempt
+        return outcome
+
+
+@breaks("add.replace-claimed")
+class ReplacesWithoutATrace(MemoryBackend):
+    """Forgets that a call may be in flight."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        before = self._rows.get(event.id)
+        outcome = super()._add(event, if_exists)
+        if outcome is AddOutcome.REPLACED and before is not None and not before.lost:
+            self._rows[event.id].lost = False
+        return outcome
+
+
+@breaks("add.replace-claimed")
+class ReplacesUnderTheHolder(MemoryBackend):
+    """Changes the event and leaves the claim alone."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        before = self._rows.get(event.id)
+        outcome = super()._add(event, if_exists)
+        if outcome is AddOutcome.REPLACED and before is not None:
+            row = self._rows[event.id]
+            row.token, row.owner = before.token, before.owner
+        return outcome
+
+
+@breaks("add.dead")
+class TheDeadDoNotCount(MemoryBackend):
+    """Dead letters lie in a table of their own, so their ids seem free."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        before = self._rows.get(event.id)
+        if before is not None and before.state is State.DEAD:
+            self._remove(before)
+        return super()._add(event, if_exists)
+
+
+@breaks("replay.add")
+class DoesNotKnowItsOwn(MemoryBackend):
+    """Takes every repeated add for a second event."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        if if_exists == "raise" and event.id in self._rows:
+            return AddOutcome.REFUSED
+        return super()._add(event, if_exists)
+
+
+@breaks("replay.add")
+class RepeatsRestart(MemoryBackend):
+    """A repeated add with "replace" overwrites what became of the event meanwhile."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        outcome = super()._add(event, if_exists)
+        row = self._rows[event.id]
+        if outcome is AddOutcome.ADDED and if_exists == "replace" and row.state is State.WAITING:
+            row.attempt = 0
+        return outcome
+
+
+@breaks("errors")
+class DislikesEmptyPayloads(MemoryBackend):
+    """Raises what is none of the errors of the protocol."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        if not event.payload:
+            raise ValueError("payload must not be empty")
+        return super()._add(event, if_exists)

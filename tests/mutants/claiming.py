@@ -1,0 +1,201 @@
+"""Mutants that claim wrongly."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+
+from futurama.backend import Claim, ClaimBatch, State
+from futurama.backends.memory import MemoryBackend
+from futurama.times import from_us, to_us
+from tests.mutants.registry import breaks
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@breaks("claim.due")
+class WaitsForAfter(MemoryBackend):
+    """``<`` where ``<=`` was meant."""
+
+    def claim(self, *, due_before: datetime, **kwargs: Any) -> ClaimBatch:
+        earlier = due_before - _MICROSECOND if due_before.year > 1 else due_before
+        return super().claim(due_before=earlier, **kwargs)
+
+
+@breaks("claim.due")
+class NowIsAlwaysDue(MemoryBackend):
+    """Hands out what is due now although the horizon lies before."""
+
+    def claim(self, *, now: datetime, due_before: datetime, **kwargs: Any) -> ClaimBatch:
+        return super().claim(now=now, due_before=max(now, due_before), **kwargs)
+
+
+@breaks("claim.look-ahead")
+class LeasesEndByTheHorizon(MemoryBackend):
+    """One ``due <= due_before`` for waiting and claimed events."""
+
+    def claim(self, *, now: datetime, due_before: datetime, **kwargs: Any) -> ClaimBatch:
+        return super().claim(now=max(now, due_before), due_before=due_before, **kwargs)
+
+
+@breaks("claim.order")
+class SortsByDueOnly(MemoryBackend):
+    """Equal dues come in the order of their insertion, backwards."""
+
+    def _enqueue(self, row: Any, due_us: int) -> None:
+        super()._enqueue(row, due_us)
+        due, _, number, row = self._heap.pop(
+            next(i for i, e in enumerate(self._heap) if e[3] is row)
+        )
+        self._heap.append((due, str(10**9 - number).encode(), number, row))
+        self._heap.sort(key=lambda entry: entry[:3])
+
+
+@breaks("claim.order")
+class SortsLikeJava(MemoryBackend):
+    """Ids in the order of UTF-16."""
+
+    def _enqueue(self, row: Any, due_us: int) -> None:
+        super()._enqueue(row, due_us)
+        self._heap = [
+            (due, row.id.encode("utf-16-be"), number, row) for due, _, number, row in self._heap
+        ]
+        self._heap.sort(key=lambda entry: entry[:3])
+
+
+@breaks("claim.limit")
+class OneMore(MemoryBackend):
+    """Fetches one more than asked to know whether there is more, and hands it out."""
+
+    def claim(self, *, limit: int, **kwargs: Any) -> ClaimBatch:
+        return super().claim(limit=limit + 1, **kwargs)
+
+
+@breaks("claim.exclusive")
+class OwnersMayHaveItBack(MemoryBackend):
+    """Takes a claim by the same owner for a restart of that owner."""
+
+    def claim(
+        self, *, owner: str, now: datetime, due_before: datetime, **kwargs: Any
+    ) -> ClaimBatch:
+        for row in self._rows.values():
+            if row.owner == owner and row.due_us is not None and row.due_us > to_us(due_before):
+                self._enqueue(row, to_us(now))
+        return super().claim(owner=owner, now=now, due_before=due_before, **kwargs)
+
+
+@breaks("claim.lease")
+class NeverSweeps(MemoryBackend):
+    """A claim is for ever: whoever dies takes the event along."""
+
+    def claim(self, *, now: datetime, **kwargs: Any) -> ClaimBatch:
+        del now
+        return super().claim(now=datetime.min.replace(tzinfo=kwargs["due_before"].tzinfo), **kwargs)
+
+
+@breaks("claim.lease")
+class LeasesLastAMicrosecondMore(MemoryBackend):
+    """Hands out only after the end of the lease, not at it."""
+
+    def claim(self, *, now: datetime, **kwargs: Any) -> ClaimBatch:
+        return super().claim(now=now - _MICROSECOND if now.year > 1 else now, **kwargs)
+
+
+class _ChangesClaims(MemoryBackend):
+    def change(self, claim: Claim) -> Claim:
+        raise NotImplementedError
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        batch = super().claim(**kwargs)
+        return attrs.evolve(batch, claims=[self.change(claim) for claim in batch.claims])
+
+
+@breaks("claim.attempt")
+class LostOnesDoNotCount(_ChangesClaims):
+    """Counts attempts when they are reported, so a killed process costs none."""
+
+    def change(self, claim: Claim) -> Claim:
+        if claim.lost_before:
+            self._rows[claim.id].attempt -= 1
+            return attrs.evolve(claim, attempt=claim.attempt - 1)
+        return claim
+
+
+@breaks("claim.token")
+class TokensAreAttempts(_ChangesClaims):
+    """A token that is made of the event, so that a new event of the same id repeats it."""
+
+    def change(self, claim: Claim) -> Claim:
+        token = hashlib.sha256(f"{claim.id}{claim.attempt}".encode()).digest()
+        self._rows[claim.id].token = token
+        return attrs.evolve(claim, token=token)
+
+
+@breaks("claim.token")
+class TokensAreOwners(_ChangesClaims):
+    """The owner's name is the token, as in many a table with a ``locked_by`` column."""
+
+    def change(self, claim: Claim) -> Claim:
+        token = str(self._rows[claim.id].owner).encode()
+        self._rows[claim.id].token = token
+        return attrs.evolve(claim, token=token)
+
+
+@breaks("claim.carries")
+class DueIsTheTriggerTime(_ChangesClaims):
+    """Retries look as if they were due when the first attempt was."""
+
+    def change(self, claim: Claim) -> Claim:
+        return attrs.evolve(claim, due=claim.trigger_time)
+
+
+@breaks("claim.carries")
+class CarriesTheFirstPayload(_ChangesClaims):
+    """Reads the event from a cache that a retry does not invalidate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cache: dict[str, bytes] = {}
+
+    def change(self, claim: Claim) -> Claim:
+        return attrs.evolve(claim, payload=self._cache.setdefault(claim.id, claim.payload))
+
+
+@breaks("claim.next-due")
+class LeasesDoNotCount(MemoryBackend):
+    """Tells when the next *waiting* event is due, so nobody wakes up for an ended lease."""
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        batch = super().claim(**kwargs)
+        dues = [r.due_us for r in self._rows.values() if r.state is State.WAITING]
+        return attrs.evolve(batch, next_due=from_us(min(dues)) if dues else None)
+
+
+@breaks("claim.next-due")
+class NothingMeansNever(MemoryBackend):
+    """Tells the next due only after it handed out something."""
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        batch = super().claim(**kwargs)
+        return batch if batch.claims else attrs.evolve(batch, next_due=None)
+
+
+@breaks("lost.counted")
+class ForgetsSilentOwners(_ChangesClaims):
+    """Takes over an expired claim as if it had been released."""
+
+    def change(self, claim: Claim) -> Claim:
+        self._rows[claim.id].lost = False
+        return attrs.evolve(claim, lost_before=False)
+
+
+@breaks("lost.counted")
+class RetriesCountAsLost(_ChangesClaims):
+    """Takes every attempt but the first for a lost one."""
+
+    def change(self, claim: Claim) -> Claim:
+        self._rows[claim.id].lost = claim.attempt > 1
+        return attrs.evolve(claim, lost_before=claim.attempt > 1)

@@ -1,0 +1,97 @@
+"""Mutants that look, wait, and act on what they saw: wrong only when calls overlap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from futurama.backend import ClaimBatch, Settlement, State
+from futurama.backends.memory import MemoryBackend
+from futurama.events import CancelOutcome
+from futurama.times import to_us
+from tests.mutants.registry import breaks
+
+
+def _let_others_in() -> None:
+    """What a round trip between two statements does."""
+    time.sleep(0.0005)
+
+
+@breaks("concurrency.exclusive")
+class SelectsThenUpdates(MemoryBackend):
+    """SELECT without FOR UPDATE, UPDATE without the guard."""
+
+    def claim(
+        self, *, now: datetime, due_before: datetime, limit: int, **kwargs: Any
+    ) -> ClaimBatch:
+        with self._lock:
+            seen = [
+                (row, row.due_us)
+                for row in self._rows.values()
+                if row.state is State.WAITING and (row.due_us or 0) <= to_us(due_before)
+            ][:limit]
+        _let_others_in()
+        with self._lock:
+            for row, due_us in seen:
+                if row.state is State.CLAIMED and self._rows.get(row.id) is row:
+                    row.token, row.owner = None, None
+                    row.attempt -= 1
+                    self._enqueue(row, due_us or 0)
+        return super().claim(now=now, due_before=due_before, limit=limit, **kwargs)
+
+
+@breaks("concurrency.fence")
+class ChecksThenSettles(MemoryBackend):
+    """Looks at the token in one statement and deletes by id in the next."""
+
+    def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Any:
+        now_us = to_us(now)
+        with self._lock:
+            held = [
+                (row := self._rows.get(s.claim.id)) is not None and row.is_held_by(s.claim, now_us)
+                for s in settlements
+            ]
+        _let_others_in()
+        with self._lock:
+            for settlement, was_held in zip(settlements, held, strict=True):
+                if was_held:
+                    self._settle(settlement, now_us)
+        return held
+
+
+@breaks("concurrency.cancel")
+class ChecksThenCancels(MemoryBackend):
+    """Looks at the state in one statement and deletes by id in the next."""
+
+    def cancel(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
+        with self._lock:
+            waiting = [
+                (row := self._rows.get(event_id)) is not None
+                and row.state is State.WAITING
+                and not row.lost
+                for event_id in ids
+            ]
+        _let_others_in()
+        outcomes = super().cancel(ids)
+        return [
+            CancelOutcome.CANCELLED if was_waiting else outcome
+            for was_waiting, outcome in zip(waiting, outcomes, strict=True)
+        ]
+
+
+@breaks("concurrency.nothing-lost")
+class WritesEverythingBack(MemoryBackend):
+    """Reads the whole file, adds to it and writes it back."""
+
+    def add(self, events: Any, *, if_exists: Any) -> Any:
+        with self._lock:
+            before = dict(self._rows)
+        outcomes = super().add(events, if_exists=if_exists)
+        _let_others_in()
+        with self._lock:
+            added = {e.id: self._rows[e.id] for e in events if e.id in self._rows}
+            for gone in self._rows.keys() - before.keys() - added.keys():
+                self._remove(self._rows[gone])
+        return outcomes

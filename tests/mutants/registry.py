@@ -1,0 +1,65 @@
+"""Which mutant breaks which law."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import attrs
+
+from futurama.backend import Capabilities, EventBackend
+from futurama.backends.memory import MemoryBackend
+
+__all__ = ["MEMORY", "MUTANTS", "Mutant", "breaks"]
+
+M = TypeVar("M", bound=type[MemoryBackend])
+
+MEMORY = Capabilities(
+    durable=False,
+    shared=False,
+    resolution=timedelta(microseconds=1),
+    max_data_bytes=1024 * 1024,
+)
+"""What the memory backend declares."""
+
+
+@attrs.frozen
+class Mutant:
+    """A wrong backend.
+
+    Attributes:
+        law: the id of the law that it breaks.
+        make: makes one, on a new store.
+        capabilities: what it is declared to be capable of.
+        connector: how to make a second one on the same store, if it can.
+    """
+
+    law: str
+    make: type[MemoryBackend]
+    capabilities: Capabilities
+    connector: Callable[[EventBackend], Callable[[], EventBackend]] | None
+
+    @property
+    def name(self) -> str:
+        """For the name of the test."""
+        return f"{self.law}:{self.make.__name__}"
+
+
+MUTANTS: list[Mutant] = []
+"""All of them, once the other modules of this package are imported."""
+
+
+def breaks(
+    law: str,
+    *,
+    capabilities: Capabilities = MEMORY,
+    connector: Callable[[EventBackend], Callable[[], EventBackend]] | None = None,
+) -> Callable[[M], M]:
+    """Register a mutant that breaks ``law``."""
+
+    def register(cls: M) -> M:
+        MUTANTS.append(Mutant(law, cls, capabilities, connector))
+        return cls
+
+    return register

@@ -1,0 +1,48 @@
+"""Every law of the conformance suite finds the backends that break it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from futurama.backend import EventBackend
+from futurama.conformance import LAWS, check
+from tests.mutants import (  # noqa: F401 -- importing them registers their mutants
+    adding,
+    changing,
+    claiming,
+    coarse,
+    living,
+    looking,
+    racing,
+    repeating,
+    settling,
+    values,
+)
+from tests.mutants.registry import MUTANTS, Mutant
+
+_MOST_LINES = 30
+"""How long the program that shows a fault may be; most have fewer than ten calls."""
+
+
+def test_every_law_has_a_mutant() -> None:
+    """No law is without a backend that breaks it, and no mutant without a law."""
+    assert {mutant.law for mutant in MUTANTS} == set(LAWS)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_mutant_dies_by_its_own_law(mutant: Mutant) -> None:
+    """The test of the law that a mutant breaks names that law, and shows how in a few calls."""
+
+    @contextmanager
+    def make_backend() -> Iterator[EventBackend]:
+        yield mutant.make()
+
+    report = check(make_backend, mutant.capabilities, connector=mutant.connector, laws=[mutant.law])
+
+    (result,) = report.results
+    assert result.broken is not None, f"survived: {result.status} {result.detail}"
+    assert result.broken.law == mutant.law, result.detail
+    assert len(result.broken.program) <= _MOST_LINES, result.detail

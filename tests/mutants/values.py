@@ -1,0 +1,267 @@
+"""Mutants that mistreat ids, data, times and batches."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, ClassVar
+
+import attrs
+
+from futurama.backend import AddOutcome, NewEvent, Page, Query, Settlement, check_payload
+from futurama.backends.memory import MemoryBackend, MemorySettings
+from futurama.errors import BackendRejectedError
+from futurama.events import CancelOutcome
+from tests.mutants.registry import breaks
+
+
+class _Rows(dict[str, Any]):
+    """Takes ids for one another that are the same after ``key``."""
+
+    def __init__(self, key: Callable[[str], str]) -> None:
+        super().__init__()
+        self._key = key
+
+    def __getitem__(self, event_id: str) -> Any:
+        return super().__getitem__(self._key(event_id))
+
+    def __setitem__(self, event_id: str, row: Any) -> None:
+        super().__setitem__(self._key(event_id), row)
+
+    def __delitem__(self, event_id: str) -> None:
+        super().__delitem__(self._key(event_id))
+
+    def get(self, event_id: str, default: Any = None) -> Any:
+        return super().get(self._key(event_id), default)
+
+
+class _Collating(MemoryBackend):
+    key: ClassVar[Callable[[str], str]]
+
+    def __init__(self, settings: MemorySettings | None = None) -> None:
+        super().__init__(settings)
+        self._rows = _Rows(type(self).key)
+
+
+@breaks("id.byte-exact")
+class IgnoresCase(_Collating):
+    """A *_ci collation."""
+
+    key = str.casefold
+
+
+@breaks("id.byte-exact")
+class IgnoresTrailingSpace(_Collating):
+    """A PAD SPACE collation, or CHAR columns."""
+
+    key = str.rstrip
+
+
+@breaks("id.byte-exact")
+class EndsAtNul(_Collating):
+    """A string of C."""
+
+    key = staticmethod(lambda event_id: event_id.partition("\0")[0])
+
+
+@breaks("id.byte-exact")
+class Normalizes(_Collating):
+    """An "improved" id."""
+
+    key = staticmethod(lambda event_id: unicodedata.normalize("NFC", event_id))
+
+
+class _ChangesNewEvents(MemoryBackend):
+    def change(self, event: NewEvent) -> NewEvent:
+        raise NotImplementedError
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        return super()._add(self.change(event), if_exists)
+
+
+@breaks("data.exact")
+class StripsPayloads(_ChangesNewEvents):
+    """JSON does not care for white space, bytes do."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        return attrs.evolve(event, payload=event.payload.strip())
+
+
+@breaks("data.exact")
+class PayloadsAreText(_ChangesNewEvents):
+    """A TEXT column."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        return attrs.evolve(event, payload=event.payload.decode(errors="replace").encode())
+
+
+@breaks("data.exact")
+class CreatedInMilliseconds(_ChangesNewEvents):
+    """A DATETIME(3) column for created."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        created = event.created.replace(microsecond=event.created.microsecond // 1000 * 1000)
+        return attrs.evolve(event, created=created)
+
+
+@breaks("data.exact")
+class LowersTypes(_ChangesNewEvents):
+    """Trigger types that are stored as names usually are."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        return attrs.evolve(event, trigger_type=event.trigger_type.lower())
+
+
+@breaks("data.limit")
+class ChecksEventByEvent(MemoryBackend):
+    """Writes the first half of a batch before it finds the error in the second."""
+
+    def add(self, events: Sequence[NewEvent], *, if_exists: Any) -> Any:
+        return [super(ChecksEventByEvent, self).add([e], if_exists=if_exists)[0] for e in events]
+
+
+@breaks("data.limit")
+class OffByOne(MemoryBackend):
+    """Refuses what is exactly as long as allowed."""
+
+    def reschedule(self, moves: Any) -> Any:
+        for move in moves:
+            check_payload((move.payload or b"") + b"+", self.capabilities)
+        return super().reschedule(moves)
+
+
+@breaks("data.limit")
+class ForgetsTheLimitOfRetries(MemoryBackend):
+    """Checks new events only; longer data is cut off."""
+
+    def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Any:
+        limit = self.capabilities.max_data_bytes
+        cut = [attrs.evolve(s, payload=s.payload and s.payload[:limit]) for s in settlements]
+        return super().settle(cut, now=now)
+
+
+@breaks("time.extremes")
+class BeginsIn1970(_ChangesNewEvents):
+    """An unsigned column."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        time = max(event.trigger_time, datetime(1970, 1, 1, tzinfo=UTC))
+        return attrs.evolve(event, trigger_time=time)
+
+
+@breaks("time.extremes")
+class EndsIn2038(_ChangesNewEvents):
+    """A TIMESTAMP column."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        time = min(event.trigger_time, datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC))
+        return attrs.evolve(event, trigger_time=time)
+
+
+@breaks("time.utc")
+class ShowsLocalTime(MemoryBackend):
+    """The right instants, in the zone of the server."""
+
+    def find(self, query: Query) -> Page:
+        page = super().find(query)
+        zone = timezone(timedelta(hours=1))
+        events = [
+            attrs.evolve(e, trigger_time=_safely_in(e.trigger_time, zone)) for e in page.events
+        ]
+        return attrs.evolve(page, events=events)
+
+
+def _safely_in(value: datetime, zone: timezone) -> datetime:
+    return value if value.year > 9998 else value.astimezone(zone)
+
+
+@breaks("time.utc")
+class ShowsNaiveTimes(MemoryBackend):
+    """What most drivers return."""
+
+    def find(self, query: Query) -> Page:
+        page = super().find(query)
+        events = [
+            attrs.evolve(e, trigger_time=e.trigger_time.replace(tzinfo=None)) for e in page.events
+        ]
+        return attrs.evolve(page, events=events)
+
+
+@breaks("batch.empty")
+class EmptyMeansAll(MemoryBackend):
+    """A WHERE clause that vanishes with its list."""
+
+    def cancel(self, ids: Sequence[str]) -> Any:
+        if not ids:
+            self._rows.clear()
+            self._heap.clear()
+        return super().cancel(ids)
+
+
+@breaks("batch.empty")
+class EmptyIsAnError(MemoryBackend):
+    """``IN ()`` is a syntax error."""
+
+    def renew(self, claims: Any, **kwargs: Any) -> Any:
+        if not claims:
+            raise BackendRejectedError("You have an error in your SQL syntax", backend=self.name)
+        return super().renew(claims, **kwargs)
+
+
+@breaks("batch.positional")
+class AnswersInOrderOfIds(MemoryBackend):
+    """Sorts ids to avoid deadlocks and forgets to sort the answers back."""
+
+    def cancel(self, ids: Sequence[str]) -> Any:
+        return super().cancel(sorted(ids))
+
+
+@breaks("batch.positional")
+class AnswersOnlyForWhatItFound(MemoryBackend):
+    """One row of answer per row that matched."""
+
+    def cancel(self, ids: Sequence[str]) -> Any:
+        return [o for o in super().cancel(ids) if o is not CancelOutcome.NOT_FOUND]
+
+
+@breaks("batch.in-order")
+class LastOfABatchWins(MemoryBackend):
+    """Collects a batch in a dict by id."""
+
+    def add(self, events: Sequence[NewEvent], *, if_exists: Any) -> Any:
+        by_id = {event.id: event for event in events}
+        outcomes = super().add(list(by_id.values()), if_exists=if_exists)
+        answer = dict(zip(by_id, outcomes, strict=True))
+        return [answer[event.id] for event in events]
+
+
+@breaks("batch.in-order")
+class SettlesTwiceInABatch(MemoryBackend):
+    """One answer for all reports on the same claim."""
+
+    def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Any:
+        by_id = {s.claim.id: s for s in reversed(settlements)}
+        outcomes = super().settle(list(by_id.values()), now=now)
+        answer = dict(zip(by_id, outcomes, strict=True))
+        return [answer[s.claim.id] for s in settlements]
+
+
+@breaks("batch.nothing-else")
+class CancelsByPattern(MemoryBackend):
+    """LIKE where = was meant."""
+
+    def cancel(self, ids: Sequence[str]) -> Any:
+        outcomes = super().cancel(ids)
+        also = [known for known in self._rows if known.startswith(tuple(ids) or ("\0none",))]
+        super().cancel(also)
+        return outcomes
+
+
+@breaks("batch.large")
+class ForgetsTheRest(MemoryBackend):
+    """Splits long batches and stops after the first part."""
+
+    def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Any:
+        done = list(super().settle(settlements[:500], now=now))
+        return done + [True] * (len(settlements) - len(done))

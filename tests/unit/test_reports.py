@@ -1,0 +1,113 @@
+"""Reporting how claims ended: batched, repeated, bounded by the lease."""
+
+from __future__ import annotations
+
+import pytest
+
+from futurama.backend import Claim, Settlement
+from futurama.clock import BackendClock
+from futurama.held import HeldClaims
+from futurama.reports import Report, Reporter
+from futurama.stats import Stats
+from tests.unit.support import World, fails, fails_after, new_event, unavailable, unknown
+
+
+class Desk:
+    """A reporter with claims of a memory backend to report on.
+
+    Attributes:
+        acknowledged: what the reporter said was accepted.
+    """
+
+    def __init__(self, world: World, count: int) -> None:
+        self.world = world
+        self.stats = Stats()
+        self.acknowledged: list[Report] = []
+        clock = BackendClock(world.backend.now, world.time)
+        clock.sample()
+        self.held = HeldClaims(
+            now_us=clock.now_us, monotonic_us=world.time.monotonic_us, margin_us=0
+        )
+        self.reporter = Reporter(
+            world.backend,
+            self.held,
+            clock=clock,
+            runtime=world.time,
+            stats=self.stats,
+            on_acknowledged=self.acknowledged.extend,
+        )
+        world.memory.add([new_event(f"{n:04d}") for n in range(count)], if_exists="raise")
+        self.claims = world.claim_as_another(limit=count)
+        self.held.add(self.claims, lease_end_us=world.time.monotonic_us() + 10_000_000)
+
+    def done(self, *claims: Claim) -> None:
+        """Report these as done."""
+        for claim in claims:
+            held = self.held._by_id[claim.id]
+            self.reporter.add(Report(held, Settlement.done(claim), "succeeded"))
+
+    def counted(self, name: str) -> int:
+        """A counter."""
+        value: int = self.stats.snapshot()[name]
+        return value
+
+
+def test_reports_are_batched_and_bounded(world: World) -> None:
+    """P8: what has gathered is written in few batches of at most a thousand."""
+    desk = Desk(world, 2500)
+    desk.done(*desk.claims)
+    desk.reporter.step()
+    assert world.backend.counts["settle"] == 3
+    assert len(desk.acknowledged) == desk.counted("succeeded") == 2500
+    assert len(desk.held) == len(desk.reporter) == 0
+
+
+@pytest.mark.parametrize("fault", [fails(unavailable()), fails(unknown())])
+def test_reports_wait_for_the_backend(world: World, fault: object) -> None:
+    """P9: what could not be written stays, in order, and is written by the next step."""
+    desk = Desk(world, 3)
+    desk.done(*desk.claims)
+    world.backend.plan("settle", fault)  # type: ignore[arg-type]  # a fault
+    assert desk.reporter.step() < 3
+    assert desk.reporter.is_failing is True
+    assert len(desk.reporter) == len(desk.held) == 3
+    desk.reporter.step()
+    assert desk.reporter._health._failures == 0
+    assert [report.settlement.claim for report in desk.acknowledged] == list(desk.claims)
+
+
+def test_a_repeated_report_is_lost_or_done(world: World) -> None:
+    """P4: a report whose answer was lost is refused the second time, and held no more."""
+    desk = Desk(world, 2)
+    desk.done(*desk.claims)
+    world.backend.plan("settle", fails_after(unknown()))
+    desk.reporter.step()
+    desk.reporter.step()
+    assert len(desk.held) == 0
+    assert sum(world.memory.count().values()) == 0
+    assert desk.counted("lost") + desk.counted("succeeded") == 2
+
+
+def test_reports_end_with_the_lease(world: World) -> None:
+    """P8: what cannot be written until the lease ends is given up, so nothing piles up."""
+    desk = Desk(world, 3)
+    desk.done(*desk.claims)
+    world.backend.outage = unavailable
+    desk.reporter.step()
+    world.time.sleep(10)
+    desk.reporter.step()
+    assert len(desk.reporter) == len(desk.held) == 0
+    assert desk.counted("lost") == 3
+
+
+def test_bugs_of_a_backend_lose_only_one_batch(world: World) -> None:
+    """P9: an error that no backend should raise loses the reports, but the reporter goes on."""
+    desk = Desk(world, 2)
+    desk.done(desk.claims[0])
+    world.backend.plan("settle", fails(KeyError("bug")))
+    desk.reporter.step()
+    assert desk.counted("lost") == 1
+    desk.done(desk.claims[1])
+    desk.reporter.step()
+    assert desk.counted("succeeded") == 1
+    assert len(desk.held) == 0

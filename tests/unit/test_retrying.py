@@ -1,0 +1,74 @@
+"""Repeating what a backend could not do just now."""
+
+from __future__ import annotations
+
+import pytest
+
+from futurama.errors import (
+    BackendError,
+    BackendRejectedError,
+    BackendUnavailableError,
+    OutcomeUnknownError,
+)
+from futurama.retrying import retrying
+from futurama.testing import VirtualTime
+from tests.unit.support import START, rejected, unavailable, unknown
+
+
+def test_repeats_until_it_works() -> None:
+    """P9: what may work later is repeated, and every failure is told."""
+    outcomes: list[BackendError | None] = [unavailable(), unknown(), None]
+    told: list[BackendError] = []
+
+    def operation() -> str:
+        if error := outcomes.pop(0):
+            raise error
+        return "done"
+
+    assert retrying(operation, runtime=VirtualTime(), timeout=10, on_error=told.append) == "done"
+    assert [type(error) for error in told] == [BackendUnavailableError, OutcomeUnknownError]
+
+
+def test_gives_up_in_time() -> None:
+    """P8: it waits no longer than allowed, and then raises the last error."""
+    time = VirtualTime(START)
+    tries = 0
+
+    def operation() -> None:
+        nonlocal tries
+        tries += 1
+        raise unavailable()
+
+    with pytest.raises(BackendUnavailableError):
+        retrying(operation, runtime=time, timeout=10)
+    waited = (time.now() - START).total_seconds()
+    assert 7 < waited <= 10
+    assert tries > 5
+
+
+def test_no_timeout_means_one_try() -> None:
+    """With a timeout of 0 there is practically no repeat."""
+    time = VirtualTime(START)
+    with pytest.raises(BackendUnavailableError):
+        retrying(lambda: (_ for _ in ()).throw(unavailable()), runtime=time, timeout=0)
+    assert time.now() == START
+
+
+def test_what_makes_no_sense_is_not_repeated() -> None:
+    """An error that says that a repeat makes no sense is raised at once."""
+    tries = 0
+
+    def operation() -> None:
+        nonlocal tries
+        tries += 1
+        raise rejected("a")
+
+    with pytest.raises(BackendRejectedError):
+        retrying(operation, runtime=VirtualTime(), timeout=10)
+    assert tries == 1
+
+
+def test_bugs_are_not_repeated() -> None:
+    """What is not an error of the backend passes through."""
+    with pytest.raises(ZeroDivisionError):
+        retrying(lambda: 1 // 0, runtime=VirtualTime(), timeout=10)
