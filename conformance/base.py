@@ -17,7 +17,7 @@ from futurama.conformance.failure import LawBroken
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.profile import profile
 from futurama.conformance.stage import Stage
-from futurama.conformance.strategies import Values
+from futurama.conformance.strategies import Values, values_for
 
 __all__ = ["Draw", "Status", "SuiteBase"]
 
@@ -79,7 +79,7 @@ class SuiteBase(Author):
     @classmethod
     def values(cls) -> Values:
         """The strategies for this backend's capabilities."""
-        return Values(cls.capabilities)
+        return values_for(cls.capabilities)
 
 
 @contextmanager

@@ -62,11 +62,7 @@ class ReplayChecks(SuiteBase):
         def program(run: Lockstep, draw: Draw) -> None:
             population(run)
             ids = st.sampled_from([*STATES, "absent"])
-            moves = (
-                self.values()
-                .moves(ids)
-                .filter(lambda move: len(move.payload or b"") <= self.capabilities.max_data_bytes)
-            )
+            moves = self.values().moves(ids)
             run.lose_reply("reschedule", draw(st.lists(moves, min_size=1, max_size=4)))
 
         self.prove(program)

@@ -44,6 +44,14 @@ _MICROSECOND = timedelta(microseconds=1)
 _ORDINARY = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2038, 1, 19, tzinfo=UTC))
 """Instants outside are those that only a backend with a narrow column gets wrong."""
 _ROUNDED = ("due", "trigger_time", "lease_until", "died")
+_LAWS_OF_ABSENCE = {
+    "add.new",
+    "batch.nothing-else",
+    "cancel.absent",
+    "fence.gone",
+    "requeue.others",
+    "reschedule.absent",
+}
 _LAW_OF_FIELD: Mapping[str, str] = {
     "trigger_type": "data.exact",
     "created": "data.exact",
@@ -441,7 +449,7 @@ class Lockstep:
                 continue
             law = self._law_of_field(field.name, wanted, got, law)
             self._broken(
-                self._or_look_alike(law, actual.id),
+                law if law == "add.new" else self._or_look_alike(law, actual.id),
                 f"{field.name} of {actual.id!r}: {wanted!r}",
                 repr(got),
             )
@@ -474,7 +482,12 @@ class Lockstep:
         return law
 
     def _or_look_alike(self, law: str, event_id: str) -> str:
-        """``id.byte-exact`` if another id could have been taken for this one, else ``law``."""
+        """``id.byte-exact`` if another id was likely taken for this one, else ``law``.
+
+        Likely it is only where this event should have been absent, or left alone.
+        """
+        if law not in _LAWS_OF_ABSENCE:
+            return law
         alike = _careless(event_id)
         others = (other for other in self.model.events if other != event_id)
         return "id.byte-exact" if any(_careless(other) == alike for other in others) else law

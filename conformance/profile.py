@@ -52,7 +52,7 @@ class Profile:
         )
 
 
-_DEFAULT: Final = Profile(thorough=False, examples=15, programs=150, steps=20, seconds=2.0, kills=3)
+_DEFAULT: Final = Profile(thorough=False, examples=15, programs=120, steps=30, seconds=2.0, kills=3)
 _THOROUGH: Final = Profile(
     thorough=True, examples=300, programs=3000, steps=50, seconds=20.0, kills=30
 )

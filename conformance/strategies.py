@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache, cached_property
 from typing import Final
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from futurama.backend import Capabilities, Move, NewEvent, Query, State
+from futurama.backend import Capabilities, Claim, Move, NewEvent, Query, Settlement, State
 from futurama.times import EARLIEST, LATEST
 
-__all__ = ["EXTREMES", "LOOK_ALIKES", "START", "Values"]
+__all__ = ["EXTREMES", "LOOK_ALIKES", "START", "Values", "values_for"]
 
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 """An ordinary instant; most times of the suite lie shortly after it."""
@@ -71,24 +73,27 @@ _REASONS: Final = ("", "TimeoutError: no answer", "ü \U0001f600\n'\"", "x" * 30
 
 
 class Values:
-    """The strategies for a backend with these capabilities."""
+    """The strategies for a backend with these capabilities.
+
+    Made once each: a strategy that is made anew for every draw takes ten times as long.
+    """
 
     def __init__(self, capabilities: Capabilities) -> None:
         self._step = capabilities.resolution
         self._max_bytes = capabilities.max_data_bytes
 
-    @property
+    @cached_property
     def ids(self) -> SearchStrategy[str]:
         """Few enough that they meet again within one program."""
         alike = [event_id for group in LOOK_ALIKES for event_id in group]
         return st.sampled_from(["a", "b", "c", "d", *alike, *_OTHER_IDS])
 
-    @property
+    @cached_property
     def types(self) -> SearchStrategy[str]:
         """Trigger types, some of which differ as little as ids do."""
         return st.sampled_from(["t", "T", "t ", "u", "\U0001f600", "t\0", "é" * 64])
 
-    @property
+    @cached_property
     def near(self) -> SearchStrategy[datetime]:
         """Instants a few steps after :data:`START`; on, just before and just after a step."""
         microsecond = timedelta(microseconds=1)
@@ -99,22 +104,27 @@ class Values:
             st.sampled_from([f for f in fractions if f < self._step]),
         )
 
-    @property
+    @cached_property
     def instants(self) -> SearchStrategy[datetime]:
         """Mostly :attr:`near`, now and then somewhere between year 1 and 9999."""
         return st.one_of(self.near, self.near, self.near, self.extremes)
 
-    @property
+    @cached_property
     def mostly_near(self) -> SearchStrategy[datetime]:
         """For long programs, which one extreme time would end."""
-        return st.one_of(*[self.near] * 9, self.extremes)
+        return st.one_of(*[self.near] * 19, self.extremes)
 
-    @property
+    @cached_property
+    def lease_ends(self) -> SearchStrategy[datetime]:
+        """Half of the leases outlast everything that is :attr:`near`."""
+        return st.just(START + 20 * self._step) | self.mostly_near
+
+    @cached_property
     def extremes(self) -> SearchStrategy[datetime]:
         """Instants where columns, libraries and calendars end."""
         return st.sampled_from([*EXTREMES, *_GAPS])
 
-    @property
+    @cached_property
     def zoned(self) -> SearchStrategy[datetime]:
         """Instants given in other zones than UTC, where these can name them."""
         inner = st.sampled_from([*_GAPS, START, START + timedelta(microseconds=1)])
@@ -122,22 +132,31 @@ class Values:
             lambda instant, zone: instant.astimezone(zone), inner, st.sampled_from(_ZONES)
         )
 
-    @property
+    @cached_property
     def payloads(self) -> SearchStrategy[bytes]:
         """Payloads that every backend can store, though some are close to what it cannot."""
         fitting = [payload for payload in _PAYLOADS if len(payload) <= self._max_bytes]
         return st.one_of(st.sampled_from(fitting), st.binary(max_size=min(8, self._max_bytes)))
 
     @property
-    def any_payloads(self) -> SearchStrategy[bytes]:
-        """:attr:`payloads`, and rarely one that is a byte too long."""
-        too_long = st.just(self._max_bytes + 1).map(bytes)
-        return st.one_of(*[self.payloads] * 9, too_long)
+    def too_long(self) -> bytes:
+        """A payload of one byte more than the backend can store."""
+        return bytes(self._max_bytes + 1)
 
-    @property
+    @cached_property
     def reasons(self) -> SearchStrategy[str]:
         """Why events are buried."""
         return st.sampled_from(_REASONS)
+
+    @cached_property
+    def reports(self) -> SearchStrategy[Callable[[Claim], Settlement]]:
+        """What to report on a claim that is put in later."""
+        return st.one_of(
+            st.just(Settlement.done),
+            st.just(Settlement.release),
+            st.builds(_retry, self.mostly_near, st.none() | self.payloads),
+            st.builds(_bury, self.reasons),
+        )
 
     def events(
         self,
@@ -162,10 +181,10 @@ class Values:
             Move,
             id=self.ids if ids is None else ids,
             trigger_time=st.none() | self.instants,
-            payload=st.none() | self.any_payloads,
+            payload=st.none() | self.payloads,
         )
 
-    @property
+    @cached_property
     def queries(self) -> SearchStrategy[Query]:
         """Queries with any combination of criteria and small pages."""
         return st.builds(
@@ -177,3 +196,17 @@ class Values:
             due_until=st.none() | self.instants,
             limit=st.integers(1, 4),
         )
+
+
+@cache
+def values_for(capabilities: Capabilities) -> Values:
+    """The same strategies for the same capabilities."""
+    return Values(capabilities)
+
+
+def _retry(due: datetime, payload: bytes | None) -> Callable[[Claim], Settlement]:
+    return lambda claim: Settlement.retry(claim, due, payload)
+
+
+def _bury(reason: str) -> Callable[[Claim], Settlement]:
+    return lambda claim: Settlement.bury(claim, reason)

@@ -26,6 +26,7 @@ from futurama.events import (
     TriggerResult,
 )
 from futurama.queue import Draft, Queue
+from futurama.triggers import Trigger
 
 __all__ = [
     "BackendError",
@@ -48,6 +49,7 @@ __all__ = [
     "QueueStoppedError",
     "RescheduleOutcome",
     "RetryPolicy",
+    "Trigger",
     "TriggerResult",
     "TryAgain",
     "UnknownBackendError",

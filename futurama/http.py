@@ -39,7 +39,8 @@ import asyncio
 import re
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -93,8 +94,8 @@ class HttpTrigger:
             the answer. Keep it below the lease (``consumer_lock_timeout_sec``): a call that
             outlives its lease because the backend is out of reach is repeated while it still runs.
             ``futurama run`` takes 10 s or half the lease, whichever is shorter.
-        max_connections: how many connections are open at once, idle ones included; further calls
-            wait for one, which counts towards ``timeout``.
+        max_connections: how many connections are open at once in one event loop, idle ones
+            included; further calls wait for one, which counts towards ``timeout``.
         tls: which certificates to trust; by default those of the package certifi.
         trust_env: whether the variables ``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY`` and
             ``SSL_CERT_FILE`` count.
@@ -121,10 +122,8 @@ class HttpTrigger:
         self._tls = tls or httpx.create_ssl_context(trust_env=trust_env)
         self._trust_env = trust_env
         self._lock = threading.Lock()
-        # A client belongs to the loop in which its connections were opened.
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
-            WeakKeyDictionary()
-        )
+        # A connection belongs to the loop in which it was opened.
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
 
     async def trigger(self, event: Event) -> None:
         """Call the URL in ``event.data``.
@@ -141,9 +140,9 @@ class HttpTrigger:
     async def aclose(self) -> None:
         """Close the connections that were opened in the running loop."""
         with self._lock:
-            client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+            pool = self._pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.aclose()
 
     async def _send(self, call: _Call, headers: Mapping[str, str]) -> int:
         """The status of the answer; once that has come, what becomes of the rest is no matter."""
@@ -152,7 +151,8 @@ class HttpTrigger:
         try:
             async with (
                 asyncio.timeout(self._timeout_seconds),
-                self._client().stream(
+                self._pool().client(call.url) as client,
+                client.stream(
                     call.method, call.url, content=call.body, headers=headers, auth=call.auth
                 ) as response,
             ):
@@ -166,22 +166,74 @@ class HttpTrigger:
             raise TryAgain(_cut(problem))
         return status
 
-    def _client(self) -> httpx.AsyncClient:
+    def _pool(self) -> _Pool:
         loop = asyncio.get_running_loop()
         with self._lock:
-            if loop not in self._clients:
-                self._clients[loop] = httpx.AsyncClient(
-                    verify=self._tls,
-                    trust_env=self._trust_env,
-                    timeout=self._timeout_seconds,
-                    limits=httpx.Limits(
-                        max_connections=self._max_connections,
-                        max_keepalive_connections=self._max_connections,
-                    ),
-                    follow_redirects=False,
-                    cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                )
-            return self._clients[loop]
+            if loop not in self._pools:
+                self._pools[loop] = _Pool(self._make_client, self._max_connections)
+            return self._pools[loop]
+
+    def _make_client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            verify=self._tls,
+            trust_env=self._trust_env,
+            timeout=self._timeout_seconds,
+            limits=httpx.Limits(max_connections=1),
+            follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+
+
+class _Pool:
+    """Clients with one connection each, for one event loop.
+
+    One client with many connections looks at all of them, and at all calls that wait for one, again
+    and again for each call: from 50 calls at once on it is slower than one at a time, and a service
+    that falls behind never catches up (encode/httpcore, pull request 1035).
+
+    Args:
+        make: makes a client.
+        limit: how many there may be.
+    """
+
+    def __init__(self, make: Callable[[], httpx.AsyncClient], limit: int) -> None:
+        self._make = make
+        self._free = asyncio.Semaphore(limit)
+        self._count = 0
+        self._limit = limit
+        self._is_closed = False
+        # (where its connection leads, the client), the one that was used last at the end.
+        self._idle: list[tuple[tuple[str, str, int | None], httpx.AsyncClient]] = []
+
+    @asynccontextmanager
+    async def client(self, url: httpx.URL) -> AsyncIterator[httpx.AsyncClient]:
+        """A client for one call to ``url``, if possible one that is connected already."""
+        origin = (url.scheme, url.host, url.port)
+        async with self._free:
+            client = self._take(origin)
+            try:
+                yield client
+            finally:
+                if self._is_closed:
+                    await client.aclose()
+                else:
+                    self._idle.append((origin, client))
+
+    async def aclose(self) -> None:
+        """Close the connections; those in use when their calls end."""
+        self._is_closed = True
+        for _, client in self._idle:
+            await client.aclose()
+
+    def _take(self, origin: tuple[str, str, int | None]) -> httpx.AsyncClient:
+        for index in reversed(range(len(self._idle))):
+            if self._idle[index][0] == origin:
+                return self._idle.pop(index)[1]
+        if self._count < self._limit:
+            self._count += 1
+            return self._make()
+        # All are connected to elsewhere; the one that was used longest ago connects anew.
+        return self._idle.pop(0)[1]
 
 
 @attrs.frozen

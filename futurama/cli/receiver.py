@@ -89,8 +89,8 @@ class _Server:
                 answer = f"HTTP/1.1 {status} {reason}\r\nContent-Length: {len(body)}\r\n\r\n"
                 writer.write(answer.encode() + body)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the connection was closed
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the connection was closed, or this process ends
         finally:
             writer.close()
 

@@ -254,6 +254,51 @@ def test_connections_are_bounded(target: Target) -> None:
     assert {request.connection for request in target.requests} <= {1, 2}
 
 
+def test_idle_connections_make_room(target: Target) -> None:
+    """With all connections open to one target, another one can be called, and then the first."""
+
+    async def main() -> None:
+        trigger = HttpTrigger(max_connections=1, trust_env=False)
+        for url in (target, other, target):
+            await trigger.trigger(event({"url": url.url("/status/200")}))
+        await trigger.aclose()
+
+    with Target() as other:
+        asyncio.run(main())
+        assert len(other.requests) == 1
+    assert [request.connection for request in target.requests] == [1, 2]
+
+
+def test_each_target_keeps_its_connection(target: Target) -> None:
+    """Calls to two targets in turn use one connection each."""
+
+    async def main() -> None:
+        trigger = HttpTrigger(max_connections=2, trust_env=False)
+        for url in (target, other, target, other):
+            await trigger.trigger(event({"url": url.url("/status/200")}))
+        await trigger.aclose()
+
+    with Target() as other:
+        asyncio.run(main())
+        assert [request.connection for request in other.requests] == [1, 1]
+    assert [request.connection for request in target.requests] == [1, 1]
+
+
+def test_closing_during_a_call(target: Target) -> None:
+    """A call that is under way while the trigger is closed ends as if it were not."""
+
+    async def main() -> None:
+        trigger = HttpTrigger(timeout=SHORT, trust_env=False)
+        under_way = asyncio.create_task(trigger.trigger(event({"url": target.url("/silent")})))
+        while not target.requests:
+            await asyncio.sleep(0.001)  # poll: the server is in another loop
+        await trigger.aclose()
+        with pytest.raises(TryAgain, match="no answer within"):
+            await under_way
+
+    asyncio.run(main())
+
+
 def test_waiting_for_a_connection_counts(target: Target) -> None:
     """A call that finds all connections busy ends with its timeout, too."""
 

@@ -130,10 +130,10 @@ def test_an_event_created_during_a_claim_is_not_missed(world: World) -> None:
     queue.advance(SECOND)
 
     def create() -> None:
-        queue.create("note", 100 * MILLISECOND)
+        queue.create("note", 10 * SECOND)
 
     world.backend.plan("claim", afterwards(create))
-    queue.advance(60 * SECOND)
+    queue.advance(80 * SECOND)
     assert [when - event.trigger_time for when, event in world.calls] == [timedelta(0)]
 
 
@@ -350,6 +350,7 @@ def test_a_cancelled_event_is_dropped_at_the_next_renewal(world: World) -> None:
     queue.advance(30 * SECOND)
     assert world.calls == []
     assert queue.stats()["held"] == 0
+    assert queue.stats()["lost"] == 1
 
 
 def test_unrenewed_claims_are_given_up(world: World) -> None:
