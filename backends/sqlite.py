@@ -103,18 +103,26 @@ class SQLiteBackend(SQLBackend):
 
     def diagnose(self) -> Sequence[Finding]:
         """See :meth:`futurama.backend.Diagnosable.diagnose`; works whether or not it is open."""
-        with self._connected():
-            journal_mode = self._transactions.read(
-                lambda connection: connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
-            )
         folder = Path(self._dialect.place).parent
         return [
             Finding("SQLite version", sqlite3.sqlite_version),
-            _journal(str(journal_mode)),
+            self._diagnose_journal(),
             _synchronous(self._settings.synchronous),
             _writable(folder),
             _space(folder),
         ]
+
+    def _diagnose_journal(self) -> Finding:
+        if not Path(self._dialect.place).exists():  # connecting would create it
+            return Finding("file", "does not exist yet; the first start creates it")
+        with self._connected():
+            return _journal(
+                self._transactions.read(
+                    lambda connection: str(
+                        connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+                    )
+                )
+            )
 
 
 class SQLiteDialect(Dialect):

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from futurama.conformance.laws import LAWS
+from futurama.conformance.laws import LAWS, as_markdown
 from futurama.conformance.runner import Report, check, check_suite
 from futurama.conformance.suite import BackendConformance
 
@@ -28,10 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if every law that can be checked holds, else 1.
     """
     parser = argparse.ArgumentParser(prog="python -m futurama.conformance", description=__doc__)
-    parser.add_argument("target", metavar="module:name", help="what to test")
+    parser.add_argument("target", nargs="?", metavar="module:name", help="what to test")
     parser.add_argument("--law", action="append", metavar="ID", choices=LAWS, help="only this law")
     parser.add_argument("--json", action="store_true", help="for tools")
+    parser.add_argument("--laws", action="store_true", help="print all laws as Markdown")
     options = parser.parse_args(arguments)
+    if options.laws:
+        print(as_markdown(), end="")  # noqa: T201 -- a program's output
+        return 0
+    if options.target is None:
+        parser.error("say what to test, as module:name")
     sys.path.insert(0, os.getcwd())  # as pytest and `python -m` do; a console script would not
     report = _report(_loaded(options.target), options.law)
     print(_as_json(report) if options.json else _as_table(report))  # noqa: T201 -- a program's output

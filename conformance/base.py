@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.errors import FlakyFailure
+from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
 
 from futurama.conformance.author import Author
@@ -89,8 +89,9 @@ def plain_failures() -> Iterator[None]:
         yield
     except LawBroken as broken:
         raise _plain(broken) from broken.__cause__
-    except FlakyFailure as flaky:
-        first = next((e for e in flaky.exceptions if isinstance(e, LawBroken)), None)
+    except Flaky as flaky:
+        causes: Sequence[BaseException] = getattr(flaky, "exceptions", ())
+        first = next((cause for cause in causes if isinstance(cause, LawBroken)), None)
         if first is None:
             raise
         plain = _plain(first)

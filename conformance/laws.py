@@ -255,7 +255,7 @@ def name_of_test(law_id: str) -> str:
 
 def as_markdown() -> str:
     """The list of laws as it stands in ``docs/conformance.md``."""
-    return "\n".join(_markdown_lines())
+    return "\n".join(_markdown_lines()).rstrip() + "\n"
 
 
 def _markdown_lines() -> Iterator[str]:

@@ -9,7 +9,7 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from futurama.backend import Capabilities, Claim, Move
+from futurama.backend import Capabilities, Claim, Move, NewEvent
 from futurama.conformance.base import Draw
 from futurama.conformance.scenes import IF_EXISTS, waiting
 from futurama.conformance.stage import Stage
@@ -23,7 +23,7 @@ _RECENT = 6
 _NUMBERS = st.integers(0, 3)
 """A program uses few ids, or its calls would hardly ever meet on the same event."""
 
-_PLAIN = ["a", "b", "~", "\U0001f600"]
+_PLAIN = ["a", "b", "\uff5e", "\U0001f600"]
 _ALIKE = st.sampled_from(LOOK_ALIKES).flatmap(st.permutations).map(lambda ids: ids[:2] + _PLAIN[2:])
 
 _AGES = st.lists(st.integers(0, _RECENT - 1), min_size=1, max_size=2)
@@ -34,6 +34,7 @@ _OPERATIONS = [
     operation
     for operation, weight in {
         "add": 5,
+        "again": 1,
         "claim": 8,
         "settle": 6,
         "cancel": 2,
@@ -62,6 +63,7 @@ class _Machine(RuleBasedStateMachine):
         self.run = self.stage.begin()
         self.ids: Sequence[str] = _PLAIN
         self.claims: list[Claim] = []
+        self.added: Sequence[NewEvent] = ()
 
     @initialize(ids=st.just(_PLAIN) | _ALIKE, count=_NUMBERS)
     def start(self, ids: Sequence[str], count: int) -> None:
@@ -79,7 +81,11 @@ class _Machine(RuleBasedStateMachine):
         getattr(self, f"_{operation}")(data.draw)
 
     def _add(self, draw: Draw) -> None:
-        self.run.add(draw(self.events), if_exists=draw(IF_EXISTS))
+        self.added = draw(self.events)
+        self.run.add(self.added, if_exists=draw(IF_EXISTS))
+
+    def _again(self, draw: Draw) -> None:
+        self.run.add(self.added, if_exists=draw(IF_EXISTS))
 
     def _claim(self, draw: Draw) -> None:
         times = self.values.mostly_near

@@ -34,6 +34,7 @@ class Caller:
         capabilities: of the backend.
         keeps_dead_letters: whether to bury what cannot be called; else it is forgotten.
         report: takes the reports.
+        lets_through: see :meth:`futurama.runtime.Runtime.lets_through`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Caller:
         coroutines: Coroutines,
         stats: Stats,
         report: Callable[[Report], None],
+        lets_through: Callable[[BaseException], bool],
     ) -> None:
         self._triggers = bound
         self._held = held
@@ -58,6 +60,7 @@ class Caller:
         self._coroutines = coroutines
         self._stats = stats
         self._report = report
+        self._lets_through = lets_through
 
     def perform(self, held: Held) -> None:
         """Make the call that is due."""
@@ -87,6 +90,8 @@ class Caller:
         try:
             outcome = trigger.call(event)
         except BaseException as exc:  # a trigger may raise anything; it must not end the worker
+            if self._lets_through(exc):
+                raise
             outcome = exc
         if inspect.isawaitable(outcome):
             self._coroutines.submit(partial(self._await, held, trigger, outcome))
@@ -105,6 +110,8 @@ class Caller:
         try:
             outcome = await call
         except BaseException as exc:  # as above; a call that was cancelled has no result either
+            if self._lets_through(exc):
+                raise
             outcome = exc
         with self._abandoning(held):
             self._ended(held, trigger, outcome)
@@ -114,7 +121,9 @@ class Caller:
         """After a bug of ours, let the lease end, instead of renewing it for ever."""
         try:
             yield
-        except Exception:
+        except Exception as exc:
+            if self._lets_through(exc):
+                raise
             _log.exception("calling event %s failed; this is a bug, going on", held.claim.id)
             self._held.forget([held])
 
@@ -130,7 +139,11 @@ class Caller:
         if trigger.policy.is_exhausted(claim.attempt - 1):
             # Its attempts were counted but never reported: it may be what kills the instances.
             self._conclude(
-                held, triggers.bury(claim, f"{claim.attempt - 1} attempts were never reported")
+                held,
+                triggers.bury(
+                    claim,
+                    f"attempt {claim.attempt - 1} was never reported, and no other may follow",
+                ),
             )
             return None
         try:

@@ -24,8 +24,9 @@ class BackendClock:
 
     The offset to the local monotonic timer is measured by :meth:`sample`. The backend read its
     clock at some moment between the question and the arrival of the answer; we assume the latest
-    one. So this clock may be behind the backend's by one round trip, but is never ahead of it, and
-    what is called when this clock says so is never called early.
+    one. So when measured, this clock may be behind the backend's by one round trip, but is never
+    ahead of it, and what is called when this clock says so is not called early. Between two
+    measurements the two timers may drift apart.
 
     Args:
         read_backend: returns the backend's time, for example ``backend.now``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, IntEnum
 from typing import Any
 
@@ -96,12 +96,13 @@ class TriggerResult:
 
     Attributes:
         status: what becomes of the event.
-        trigger_time: with RETRY: the aware time of the next attempt; None leaves it to the backoff.
+        trigger_time: with RETRY: when the next attempt is made, an aware datetime or a timedelta from
+            the end of this one; None leaves it to the backoff.
         data: with RETRY: replaces the event's data; None leaves it as it is.
     """
 
     status: EventStatus = attrs.field(converter=EventStatus)
-    trigger_time: datetime | None = None
+    trigger_time: datetime | timedelta | None = None
     data: Any = None
 
 

@@ -73,8 +73,9 @@ class Draft:
 class Queue:
     """Creates, cancels and moves events and, once started, calls their triggers.
 
-    All methods may be called from any thread. Creating needs no :meth:`start`: a process that only
-    creates events makes a queue without triggers.
+    All methods may be called from any thread; they wait for the backend, so call them in a coroutine
+    through ``asyncio.to_thread``. Creating needs no :meth:`start`: a process that only creates events
+    makes a queue without triggers. Whatever is used first connects, and fails at once if it cannot.
 
     Args:
         triggers: what to call, by trigger type: a function ``(event) -> TriggerResult | None``, a
@@ -118,6 +119,7 @@ class Queue:
         self._lifecycle = threading.Lock()
         self._is_open = False
         self._is_stopped = False
+        self._stopped_clean = False
         self._created_lock = threading.Lock()
         self._last_created = EARLIEST
         self._adders: dict[str, Batcher[NewEvent, AddOutcome]] = {
@@ -169,14 +171,15 @@ class Queue:
         """
         seconds = self._config.stop_timeout_sec if timeout is None else _seconds(timeout)
         with self._lifecycle:
-            if self._is_stopped:
-                return True
-            # Until here triggers that still run may create and cancel.
-            is_clean = self._scheduler is None or self._scheduler.stop(seconds)
-            self._is_stopped = True
-            if self._is_open and self._owns_backend:
-                self._backend.close()
-            return is_clean
+            if not self._is_stopped:
+                try:
+                    # Until this returns, triggers that still run may create and cancel.
+                    self._stopped_clean = self._scheduler is None or self._scheduler.stop(seconds)
+                finally:
+                    self._is_stopped = True
+                    if self._is_open and self._owns_backend:
+                        self._backend.close()
+            return self._stopped_clean
 
     def __enter__(self) -> Self:
         self.start()
@@ -314,6 +317,8 @@ class Queue:
         Raises:
             ValueError: neither a time nor data is given.
             InvalidEventError: an argument cannot be stored; nothing was changed.
+            OutcomeUnknownError: the answer of the backend was lost, and what it says now does not
+                tell whether the event was changed.
             BackendError: the backend was out of reach; the event may be changed or not.
         """
         if trigger_time is None and data is _KEEP:
@@ -327,6 +332,11 @@ class Queue:
         )
         self._end_held(event_id, Settlement.release)
         outcome = self._mover.call(move)
+        if outcome is None:
+            raise OutcomeUnknownError(
+                f"the answer to moving event {event_id!r} was lost; look at it with get()",
+                backend=self._backend.name,
+            )
         if outcome is RescheduleOutcome.RESCHEDULED:
             self._stats.count("rescheduled")
         self._look_by(move.trigger_time or self._clock.now())
@@ -474,8 +484,15 @@ class Queue:
         is_in_doubt = _is_unknown(errors)
         return [_in_doubt(outcome, is_in_doubt=is_in_doubt) for outcome in outcomes]
 
-    def _reschedule_batch(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome]:
-        return self._retrying(partial(self._backend.reschedule, moves))
+    def _reschedule_batch(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome | None]:
+        """One outcome per move; None: an earlier try, whose answer was lost, may have made it."""
+        errors: list[BackendError] = []
+        outcomes = self._retrying(partial(self._backend.reschedule, moves), on_error=errors.append)
+        is_in_doubt = _is_unknown(errors)
+        return [
+            None if is_in_doubt and outcome is not RescheduleOutcome.RESCHEDULED else outcome
+            for outcome in outcomes
+        ]
 
     def _retrying(
         self,

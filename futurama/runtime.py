@@ -52,8 +52,8 @@ class Loop(Protocol):
     def wake(self) -> None:
         """Run the step now, or once more if it is just running."""
 
-    def stop(self, timeout: float) -> None:
-        """Run no other step; wait for the running one to end, ``timeout`` seconds at most."""
+    def stop(self, timeout: float) -> bool:
+        """Run no other step; whether the running one ended within ``timeout`` seconds."""
 
 
 class WorkSource(Protocol[Work_co]):
@@ -85,6 +85,10 @@ class Workers(Protocol):
 class Coroutines(Protocol):
     """Runs coroutines for threads."""
 
+    @property
+    def backlog(self) -> int:
+        """How many wait for a place."""
+
     def submit(self, run: CoroutineFunction) -> None:
         """Run ``run()`` as soon as a place is free."""
 
@@ -106,6 +110,9 @@ class Runtime(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
+
+    def lets_through(self, error: BaseException) -> bool:
+        """Whether what a trigger has raised is for whoever drives this runtime, not for its event."""
 
     def make_loop(self, name: str, step: Step) -> Loop:
         """Something that runs ``step`` once it is started."""
@@ -136,6 +143,10 @@ class ThreadRuntime:
     def sleep(self, seconds: float) -> None:
         """Wait."""
         time.sleep(seconds)
+
+    def lets_through(self, error: BaseException) -> bool:
+        """Never: a trigger may raise anything, and the instance goes on."""
+        return False
 
     def make_loop(self, name: str, step: Step) -> Loop:
         """Run ``step`` in a thread of its own."""
@@ -170,11 +181,12 @@ class _ThreadLoop:
                 self._woken = True
                 self._changed.notify()
 
-    def stop(self, timeout: float) -> None:
+    def stop(self, timeout: float) -> bool:
         with self._changed:
             self._stopping = True
             self._changed.notify()
         self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stopping:
@@ -234,8 +246,12 @@ class _LoopThread:
         self._is_pumping = False
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def backlog(self) -> int:
+        return len(self._waiting)
 
     def submit(self, run: CoroutineFunction) -> None:
         with self._lock:
@@ -256,8 +272,19 @@ class _LoopThread:
         ending = asyncio.run_coroutine_threadsafe(last(), self._loop)
         concurrent.futures.wait([ending], _GRACE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_GRACE_SECONDS)
-        if not self._thread.is_alive():
+        if self._thread is not threading.current_thread():
+            self._thread.join(_GRACE_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_forever()
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.wait(left))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
             self._loop.close()
 
     def _pump(self) -> None:

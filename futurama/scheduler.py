@@ -109,6 +109,7 @@ class Scheduler:
             coroutines=self._coroutines,
             stats=stats,
             report=self._report,
+            lets_through=runtime.lets_through,
         )
         self._withdrawn: Batcher[Settlement, bool] = Batcher(
             self._settle_withdrawn, max_batch=_MAX_WITHDRAWN
@@ -141,7 +142,8 @@ class Scheduler:
         """Claim no more, give back what has not started, let running calls end, report them.
 
         Args:
-            timeout: seconds to wait for running calls and for the backend.
+            timeout: seconds to wait for running calls and for the backend; one operation that hangs
+                may take the backend's own timeout longer.
 
         Returns:
             Whether all calls ended and were reported. What was not is claimed again by any
@@ -154,8 +156,8 @@ class Scheduler:
         self._held.close()
         has_ended = self._workers.join(self._seconds_until(deadline_us))
         has_ended &= self._coroutines.join(self._seconds_until(deadline_us))
-        self._report_loop.stop(self._seconds_until(deadline_us))
-        self._report_until(deadline_us)
+        if self._report_loop.stop(self._seconds_until(deadline_us)):
+            self._report_until(deadline_us)
         self._renew_loop.stop(self._seconds_until(deadline_us))
         self._upkeep_loop.stop(self._seconds_until(deadline_us))
         self._coroutines.close(self._caller.close_triggers)
@@ -274,7 +276,8 @@ class Scheduler:
     def upkeep_step(self) -> float:
         """Whatever has to be done now and then."""
         try:
-            self._clock.sample()
+            if self._clock.age_us >= _UPKEEP_SECONDS * 1e6:
+                self._clock.sample()
             self._purge()
         except BackendError as exc:
             return self._upkeep_health.failed(exc)
@@ -320,7 +323,8 @@ class Scheduler:
     def _room(self) -> int:
         """How many events may be claimed now."""
         limit = self._config.consumer_select_limit
-        if self._held.is_behind(count=limit, lateness_us=_BEHIND_US):
+        is_behind = self._held.is_behind(count=limit, lateness_us=_BEHIND_US)
+        if is_behind or self._coroutines.backlog >= limit:
             return 0
         return max(0, min(limit, self._config.max_scheduled_events - len(self._held)))
 

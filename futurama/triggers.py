@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
@@ -13,7 +13,7 @@ import attrs
 from futurama import payload
 from futurama.backend import Capabilities, Claim, Settlement, check_payload
 from futurama.backoff import RetryPolicy
-from futurama.errors import GiveUp, InvalidEventError
+from futurama.errors import GiveUp, InvalidEventError, TryAgain
 from futurama.events import Event, EventStatus, TriggerResult, check_trigger_type
 
 __all__ = ["Ending", "Trigger", "TriggerObject", "Verdict", "bind", "event_of", "judge"]
@@ -75,7 +75,7 @@ def bind(
 
 
 def _bind(name: str, trigger: Trigger, policy: RetryPolicy) -> BoundTrigger:
-    call = getattr(trigger, "trigger", trigger)
+    call = trigger if callable(trigger) else getattr(trigger, "trigger", None)
     if not callable(call) or inspect.isclass(trigger):
         raise TypeError(
             f"the trigger for {name!r} must be a function, a coroutine function or an object with "
@@ -141,6 +141,8 @@ def judge(
         return Verdict(Settlement.done(claim), Ending.SUCCEEDED)
     if isinstance(outcome, GiveUp):
         return bury(claim, _text(str, outcome) or "the trigger gave up")
+    if isinstance(outcome, TryAgain):
+        return _retry(claim, policy, now, reason=_text(str, outcome) or "the trigger said so")
     if isinstance(outcome, BaseException):
         return _retry(claim, policy, now, reason=f"{type(outcome).__name__}: {_text(str, outcome)}")
     if not isinstance(outcome, TriggerResult):
@@ -160,11 +162,15 @@ def judge(
             policy,
             now,
             reason="the trigger returned RETRY",
-            due=outcome.trigger_time,
+            due=_instant(outcome.trigger_time, now),
             data=data,
         )
-    except InvalidEventError as exc:
+    except (InvalidEventError, OverflowError) as exc:
         return bury(claim, f"the trigger returned RETRY with what cannot be stored: {exc}")
+
+
+def _instant(when: datetime | timedelta | None, now: datetime) -> datetime | None:
+    return now + when if isinstance(when, timedelta) else when
 
 
 def bury(claim: Claim, reason: str) -> Verdict:

@@ -170,7 +170,7 @@ class LeasesDoNotCount(MemoryBackend):
 
     def claim(self, **kwargs: Any) -> ClaimBatch:
         batch = super().claim(**kwargs)
-        dues = [r.due_us for r in self._rows.values() if r.state is State.WAITING]
+        dues = [row.due_us or 0 for row in self._rows.values() if row.state is State.WAITING]
         return attrs.evolve(batch, next_due=from_us(min(dues)) if dues else None)
 
 

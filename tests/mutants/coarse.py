@@ -88,8 +88,9 @@ class KeepsTheExactLease(CoarseBackend):
 class RoundsTheHorizonUp(CoarseBackend):
     """Compares in the resolution of the column."""
 
-    def claim(self, *, now: datetime, due_before: datetime, **kwargs: Any) -> ClaimBatch:
-        return super().claim(now=self.round(now), due_before=self.round(due_before), **kwargs)
+    def claim(self, *, lease_until: datetime, **kwargs: Any) -> ClaimBatch:
+        horizon = {name: self.round(kwargs.pop(name)) for name in ("now", "due_before")}
+        return super().claim(lease_until=lease_until, **horizon, **kwargs)
 
 
 @breaks("data.exact", capabilities=COARSE)

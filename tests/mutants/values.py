@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 
@@ -37,39 +37,44 @@ class _Rows(dict[str, Any]):
 
 
 class _Collating(MemoryBackend):
-    key: ClassVar[Callable[[str], str]]
-
     def __init__(self, settings: MemorySettings | None = None) -> None:
         super().__init__(settings)
-        self._rows = _Rows(type(self).key)
+        self._rows = _Rows(self.key)
+
+    def key(self, event_id: str) -> str:
+        raise NotImplementedError
 
 
 @breaks("id.byte-exact")
 class IgnoresCase(_Collating):
     """A *_ci collation."""
 
-    key = str.casefold
+    def key(self, event_id: str) -> str:
+        return event_id.casefold()
 
 
 @breaks("id.byte-exact")
 class IgnoresTrailingSpace(_Collating):
     """A PAD SPACE collation, or CHAR columns."""
 
-    key = str.rstrip
+    def key(self, event_id: str) -> str:
+        return event_id.rstrip()
 
 
 @breaks("id.byte-exact")
 class EndsAtNul(_Collating):
     """A string of C."""
 
-    key = staticmethod(lambda event_id: event_id.partition("\0")[0])
+    def key(self, event_id: str) -> str:
+        return event_id.partition("\0")[0]
 
 
 @breaks("id.byte-exact")
 class Normalizes(_Collating):
     """An "improved" id."""
 
-    key = staticmethod(lambda event_id: unicodedata.normalize("NFC", event_id))
+    def key(self, event_id: str) -> str:
+        return unicodedata.normalize("NFC", event_id)
 
 
 class _ChangesNewEvents(MemoryBackend):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -15,11 +18,13 @@ from futurama import (
     BackendSetupError,
     BackendUnavailableError,
     CancelOutcome,
+    Config,
     Draft,
     Event,
     EventExistsError,
     EventStatus,
     InvalidEventError,
+    OutcomeUnknownError,
     Queue,
     QueueStoppedError,
     RescheduleOutcome,
@@ -641,3 +646,79 @@ def test_public_names() -> None:
     """Everything that the package promises is there, sorted, and listed once."""
     assert list(futurama.__all__) == sorted(set(futurama.__all__))
     assert not [name for name in futurama.__all__ if not hasattr(futurama, name)]
+
+
+def test_a_move_in_doubt(world: World) -> None:
+    """P6: if the answer got lost and the event is being called now, nothing is claimed about it."""
+    queue = world.queue()
+    event_id = queue.create("note", 10 * SECOND)
+
+    def moved_and_claimed(proceed: Callable[[], object]) -> object:
+        proceed()
+        assert world.claim_as_another(ahead=timedelta(hours=2))
+        raise unknown()
+
+    world.backend.plan("reschedule", moved_and_claimed)
+    with pytest.raises(OutcomeUnknownError, match=event_id):
+        queue.reschedule(event_id, timedelta(hours=1))
+
+
+def test_a_retry_in_a_while(world: World) -> None:
+    """RETRY takes a timedelta from the end of the call as well as an instant."""
+    attempts: list[timedelta] = []
+
+    def trigger(event: Event) -> TriggerResult | None:
+        attempts.append(world.time.now() - START)
+        return (
+            TriggerResult(EventStatus.RETRY, timedelta(minutes=3)) if event.attempt == 1 else None
+        )
+
+    queue = world.queue({"poll": trigger})
+    queue.create("poll", SECOND)
+    queue.advance(timedelta(minutes=10))
+    assert attempts == [SECOND, timedelta(minutes=3, seconds=1)]
+
+
+def test_a_mock_is_a_function() -> None:
+    """A callable object is called, whatever attributes it makes up."""
+    mock = MagicMock(return_value=None)
+    with VirtualQueue({"mock": mock}) as queue:
+        queue.create("mock", SECOND)
+        queue.advance(SECOND)
+        assert queue.stats()["succeeded"] == 1
+    assert mock.call_count == 1
+
+
+def test_stopping_gives_the_same_answer_again() -> None:
+    """The second stop repeats what the first one found."""
+    release = threading.Event()
+    started = threading.Event()
+
+    def hang(_: Event) -> None:
+        started.set()
+        release.wait(60)
+
+    queue = Queue({"hang": hang}, Config(backend="memory"))
+    queue.start()
+    queue.create("hang", timedelta())
+    assert started.wait(60)
+    assert [queue.stop(timeout=0), queue.stop(timeout=0)] == [False, False]
+    release.set()
+
+
+def test_a_coroutine_may_stop_its_own_queue() -> None:
+    """A queue that is stopped by one of its coroutines is stopped, whatever else that means."""
+    stopped = threading.Event()
+
+    async def stop(_: Event) -> None:
+        try:
+            queue.stop(timeout=0.1)
+        finally:
+            stopped.set()
+
+    queue = Queue({"stop": stop}, Config(backend="memory"))
+    queue.start()
+    queue.create("stop", timedelta())
+    assert stopped.wait(60)
+    with pytest.raises(QueueStoppedError):
+        queue.create("stop", timedelta())

@@ -333,16 +333,7 @@ def test_a_blocked_event_loop_does_not_block_stopping(
         Background(lambda: coroutines.close(nothing)).result()
     finally:
         gate.set()
-        finish_loop(coroutines)
-
-
-def finish_loop(coroutines: Any) -> None:
-    """Let a loop end that was left behind, so that nothing is destroyed while it is pending."""
-    coroutines._thread.join(PATIENCE_SECONDS)
-    loop = coroutines._loop
-    while left := asyncio.all_tasks(loop):
-        loop.run_until_complete(asyncio.wait(left))
-    loop.close()
+        coroutines._thread.join(PATIENCE_SECONDS)
 
 
 def test_closing_runs_the_last_coroutine(runtime: ThreadRuntime) -> None:

@@ -101,3 +101,20 @@ def test_an_unstopped_queue_leaks_nothing() -> None:
     del queue
     gc.collect()
     assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("error", [AssertionError("wrong"), KeyboardInterrupt()])
+def test_what_a_test_must_see_is_raised(error: BaseException) -> None:
+    """A failed assertion in a trigger, and Ctrl-C, end `advance` instead of being retried."""
+
+    def trigger(_: Event) -> None:
+        raise error
+
+    async def coroutine(_: Event) -> None:
+        raise error
+
+    for each in (trigger, coroutine):
+        with VirtualQueue({"check": each}) as queue:
+            queue.create("check", timedelta(seconds=1))
+            with pytest.raises(type(error)):
+                queue.advance(timedelta(seconds=1))

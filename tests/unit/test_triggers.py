@@ -180,7 +180,7 @@ def test_what_buries_an_event(outcome: object, reason: str) -> None:
     [
         (TriggerResult(EventStatus.RETRY), "the trigger returned RETRY"),
         (ValueError("oops"), "ValueError: oops"),
-        (TryAgain("busy"), "TryAgain: busy"),
+        (TryAgain("busy"), "busy"),
         (SystemExit(3), "SystemExit: 3"),
         (KeyboardInterrupt(), "KeyboardInterrupt: "),
     ],
