@@ -46,8 +46,8 @@ _PURGE_SECONDS = 600.0
 _BEHIND_US = 50_000
 """Calls this late mean that the workers cannot keep up: then other instances may take the rest."""
 
-_MAX_WITHDRAWN = 1000
-"""Most withdrawn claims reported at once."""
+_MAX_BATCH = 1000
+"""Most leases renewed, and most withdrawn claims reported, at once: no transaction is long."""
 
 
 class Scheduler:
@@ -112,7 +112,7 @@ class Scheduler:
             lets_through=runtime.lets_through,
         )
         self._withdrawn: Batcher[Settlement, bool] = Batcher(
-            self._settle_withdrawn, max_batch=_MAX_WITHDRAWN
+            self._settle_withdrawn, max_batch=_MAX_BATCH
         )
         self._claim_health = Health("claiming events", stats)
         self._renew_health = Health("renewing leases", stats)
@@ -245,7 +245,7 @@ class Scheduler:
         """Renew every lease of which a third is over; give up those that have ended."""
         asked_us = self._runtime.monotonic_us()
         renew_us = int(self._lease_us * (1 - _RENEWED_AFTER_SHARE))
-        held = self._held.to_renew(older_than_us=asked_us + renew_us)
+        held = self._held.to_renew(older_than_us=asked_us + renew_us)[:_MAX_BATCH]
         if held:
             now = self._clock.now()
             try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.errors import Fault
@@ -86,15 +85,16 @@ class Schema:
         self._dialect.check(connection, self._table_name)
 
     def _version(self) -> int | None:
-        return self._transactions.read(self._read_version)
-
-    def _read_version(self, connection: sa.Connection) -> int | None:
+        """The version that is recorded; None if the record, its table or the database is missing."""
         try:
-            version = connection.execute(self._select_version).scalar()
-        except exc.DBAPIError as error:
-            if self._dialect.fault(error)[0] is not Fault.MISSING:
-                raise
-            return None
+            version = self._transactions.read(
+                lambda connection: connection.execute(self._select_version).scalar()
+            )
+        except BackendSetupError as error:
+            # Connecting fails, too, when the database is missing.
+            if error.__cause__ and self._dialect.fault(error.__cause__)[0] is Fault.MISSING:
+                return None
+            raise
         return None if version is None else int(version)
 
     def _error(self, text: str) -> BackendSetupError:

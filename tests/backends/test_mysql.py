@@ -232,6 +232,18 @@ def test_an_idle_claim_costs_one_query(
 
 
 def test_opening_creates_the_database(make_mysql: MakeMySQL, mysql_server: MariaDB) -> None:
+    """The first open makes a database that is missing; with create_schema false it is an error."""
+    name = "futurama_opened"
+    mysql_server.drop_database(name)
+    with pytest.raises(BackendSetupError, match="futurama migrate"):
+        make_mysql(db_name=name, create_schema=False).open()
+    backend = make_mysql(db_name=name)
+    backend.open()
+    assert sum(backend.count().values()) == 0
+    mysql_server.drop_database(name)
+
+
+def test_migrating_creates_the_database(make_mysql: MakeMySQL, mysql_server: MariaDB) -> None:
     """A database that is missing is made, and what was done is told in sentences."""
     name = "futurama_`new"
     mysql_server.drop_database(name.replace("`", "``"))
