@@ -35,6 +35,9 @@ __all__ = ["MySQLBackend", "MySQLDialect", "MySQLSettings"]
 
 _MAX_MEDIUMBLOB_BYTES = 2**24 - 1
 
+_MIN_PACKET_BYTES = 1024 * 1024
+"""PyMySQL joins rows into statements of a little less than this."""
+
 _STATEMENT_MARGIN_BYTES = 8192
 """More than everything in a one-row statement that is not the payload."""
 
@@ -55,7 +58,7 @@ class MySQLSettings:
     """The configuration keys of the MySQL backend."""
 
     host: str = key("127.0.0.1", "name or address of the server")
-    port: int = key(3306, "TCP port of the server", minimum=1)
+    port: int = key(3306, "TCP port of the server", minimum=1, maximum=65_535)
     username: str = key("root", "who logs in")
     password: str = key("", "the password of that user", secret=True)
     db_name: str = key("futurama", "the database; created at the first start if that is allowed")
@@ -72,15 +75,29 @@ class MySQLSettings:
         default=True,
         doc="create or upgrade database and table at the start; false: `futurama migrate` does",
     )
-    connect_timeout_sec: float = key(10, "how long connecting may take", unit="s", minimum=0.001)
+    connect_timeout_sec: float = key(
+        10.0, "how long connecting may take", unit="s", minimum=0.001, maximum=86_400
+    )
     read_timeout_sec: float = key(
-        30, "how long the server may take to answer or to accept data", unit="s", minimum=0.001
+        30.0,
+        "how long the server may take to answer or to accept data",
+        unit="s",
+        minimum=0.001,
+        maximum=86_400,
     )
     pool_timeout_sec: float = key(
-        10, "how long a call may wait for one of the connections", unit="s", minimum=0
+        10.0,
+        "how long a call may wait for one of the connections",
+        unit="s",
+        minimum=0,
+        maximum=86_400,
     )
     lock_wait_timeout_sec: int = key(
-        3, "how long the server waits for a row or table that is locked", unit="s", minimum=1
+        3,
+        "how long the server waits for a row or table that is locked",
+        unit="s",
+        minimum=1,
+        maximum=86_400,
     )
     ssl: bool = key(default=False, doc="encrypt connections, and refuse servers that cannot")
     ssl_ca: str | None = key(
@@ -210,6 +227,11 @@ class MySQLDialect(Dialect):
                 ssl=self._tls,
                 ssl_disabled=self._tls is None,
             )
+        except UnicodeError as error:
+            raise BackendSetupError(
+                f"the key host, {settings.host!r}, cannot be a host name ({error})",
+                backend=self.name,
+            ) from error
         except RuntimeError as error:  # the package cryptography is missing
             raise BackendSetupError(f"{self.place}: {error}", backend=self.name) from error
         try:
@@ -338,8 +360,9 @@ class MySQLDialect(Dialect):
             (table_name,),
         ).one()
         packet = connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one()
-        # Every byte of a payload may have to be escaped by a second one.
-        needed = 2 * self._settings.max_data_bytes + _STATEMENT_MARGIN_BYTES
+        # Every byte of a payload may have to be escaped by a second one; many small ones share a
+        # statement of up to _MIN_PACKET_BYTES.
+        needed = max(2 * self._settings.max_data_bytes + _STATEMENT_MARGIN_BYTES, _MIN_PACKET_BYTES)
         if (precision or 0) != (6 if self._settings.mysql6 else 0):
             found = "to the microsecond" if precision else "in whole seconds"
             problem = (

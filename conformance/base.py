@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from hypothesis import given
@@ -21,6 +22,7 @@ from futurama.conformance.strategies import Values, values_for
 
 __all__ = ["Draw", "Status", "SuiteBase"]
 
+C = TypeVar("C")
 T = TypeVar("T")
 
 
@@ -54,32 +56,60 @@ class SuiteBase(Author):
         cls,
         program: Callable[[Lockstep, Draw], None],
         *,
-        examples: int | None = None,
+        examples: int = 15,
         instances: int = 1,
     ) -> None:
         """Run ``program`` on many empty stores with drawn values.
 
         Args:
             program: makes calls on the lockstep, with arguments that it draws.
-            examples: how many; the profile's number unless given.
+            examples: how many in the usual profile.
             instances: how many instances of the backend are open on each store.
 
         Raises:
             LawBroken: with the shortest calls that break it.
         """
-        with Stage(cls, instances=instances) as stage, plain_failures():
+        with Stage(cls, instances=instances) as stage:
+            _try(stage, program, examples)
 
-            @profile().settings(examples=examples)
-            @given(st.data())
-            def check(data: st.DataObject) -> None:
-                program(stage.begin(), data.draw)
+    @classmethod
+    def prove_each(
+        cls,
+        cases: Iterable[C],
+        program: Callable[[C, Lockstep, Draw], None],
+        *,
+        examples: int = 2,
+        instances: int = 1,
+    ) -> None:
+        """Run ``program`` for each case, so that no boundary is left to luck.
 
-            check()
+        Args:
+            cases: what ``program`` gets as its first argument, one after the other.
+            program, instances: as for :meth:`prove`.
+            examples: how many of each case in the usual profile.
+
+        Raises:
+            LawBroken: with the shortest calls that break it.
+        """
+        with Stage(cls, instances=instances) as stage:
+            for case in cases:
+                _try(stage, partial(program, case), examples)
 
     @classmethod
     def values(cls) -> Values:
         """The strategies for this backend's capabilities."""
         return values_for(cls.capabilities)
+
+
+def _try(stage: Stage, program: Callable[[Lockstep, Draw], None], examples: int) -> None:
+    with plain_failures():
+
+        @profile().settings(examples=examples)
+        @given(st.data())
+        def check(data: st.DataObject) -> None:
+            program(stage.begin(), data.draw)
+
+        check()
 
 
 @contextmanager

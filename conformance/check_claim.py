@@ -21,8 +21,9 @@ from futurama.conformance.scenes import (
 __all__ = ["ClaimChecks"]
 
 _STEPS = st.integers(0, 6)
-_PLAIN_IDS = st.sampled_from(["a", "b", "c", "d", "Z", "~", "\uff5e", "\U0001f600"])
+_PLAIN = ("a", "b", "Z", "~", "é", "\uff5e", "\U0001f600")
 """Ids whose order differs between bytes, UTF-16 and collations; none looks like another."""
+_PLAIN_IDS = st.sampled_from(_PLAIN)
 
 
 class ClaimChecks(SuiteBase):
@@ -59,7 +60,7 @@ class ClaimChecks(SuiteBase):
         """Due first, then the bytes of the id; expired claims stand in the same line."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            ids = draw(st.lists(_PLAIN_IDS, min_size=2, max_size=8, unique=True))
+            ids = draw(st.permutations(_PLAIN))
             run.add([event(run, event_id, due=draw(st.integers(0, 2))) for event_id in ids])
             run.claim(now=at(run, 0), lease_until=at(run, 1), limit=draw(st.integers(1, 2)))
             run.claim(now=at(run, 3), lease_until=at(run, 9), limit=draw(st.integers(1, 4)))

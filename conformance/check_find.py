@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+import attrs
 from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
 
 from futurama.backend import Query, State
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
-from futurama.conformance.scenes import STATES, at, dead, enter, population, waiting
-from futurama.conformance.strategies import Values
+from futurama.conformance.scenes import STATES, at, dead, enter, event, population, waiting
+from futurama.conformance.strategies import TYPES
 
 __all__ = ["FindChecks"]
 
@@ -22,11 +19,29 @@ class FindChecks(SuiteBase):
 
     def test_find_ids(self) -> None:
         """Known and unknown ids, an id given twice, no id at all."""
-        self._prove_criterion("ids", lambda values: st.lists(values.ids, max_size=4))
+
+        def program(run: Lockstep, draw: Draw) -> None:
+            ids = st.lists(self.values().ids, max_size=4)
+            waiting(run, *draw(st.lists(self.values().ids, min_size=1, max_size=5, unique=True)))
+            run.find(Query(ids=draw(ids)))
+
+        self.prove(program, examples=30)
 
     def test_find_trigger_type(self) -> None:
         """Types that look alike are told apart."""
-        self._prove_criterion("trigger_type", lambda values: values.types)
+
+        def program(wanted: str, run: Lockstep, draw: Draw) -> None:
+            types = draw(st.permutations(TYPES))
+            ids = "abcdefg"
+            run.add(
+                [
+                    attrs.evolve(event(run, event_id), trigger_type=trigger_type)
+                    for event_id, trigger_type in zip(ids, types, strict=True)
+                ]
+            )
+            run.find(Query(trigger_type=wanted))
+
+        self.prove_each([*TYPES, "none of them"], program)
 
     def test_find_state(self) -> None:
         """Each state by itself; CLAIMED includes expired claims."""
@@ -69,7 +84,7 @@ class FindChecks(SuiteBase):
         def program(run: Lockstep, draw: Draw) -> None:
             for number, state in enumerate(draw(st.lists(st.sampled_from(STATES), max_size=4))):
                 enter(run, state, f"e{number}")
-            waiting(run, *draw(st.lists(self.values().ids, unique=True, max_size=6)), due=20)
+            waiting(run, *draw(st.permutations("abcd")), due=20)
             criterion = draw(st.sampled_from([None, *State]))
             run.find(Query(limit=draw(st.integers(1, 4)), state=criterion))
 
@@ -82,15 +97,5 @@ class FindChecks(SuiteBase):
             for number, state in enumerate(draw(st.lists(st.sampled_from(STATES), max_size=5))):
                 enter(run, state, f"e{number}")
                 run.count()
-
-        self.prove(program)
-
-    def _prove_criterion(
-        self, field: str, criterion: Callable[[Values], SearchStrategy[Any]]
-    ) -> None:
-        def program(run: Lockstep, draw: Draw) -> None:
-            values = self.values()
-            run.add(draw(st.lists(values.events(times=values.near), max_size=5)))
-            run.find(Query(**{field: draw(criterion(values))}))
 
         self.prove(program)

@@ -30,7 +30,7 @@ class LifecycleChecks(SuiteBase):
             values = self.values()
             instant = values.instants
             run.add(draw(st.lists(values.events(), max_size=4)))
-            run.reschedule(draw(st.lists(values.moves(), max_size=2)))
+            run.reschedule(draw(st.lists(values.moves(values.ids), max_size=2)))
             claims = run.claim(
                 now=draw(instant), due_before=draw(instant), lease_until=draw(instant), limit=2
             )

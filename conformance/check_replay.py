@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+from typing import get_args
+
 from hypothesis import strategies as st
 
-from futurama.backend import Settlement
+from futurama.backend import IfExists, Settlement
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.scenes import (
-    IF_EXISTS,
     STATES,
     at,
     claimed,
@@ -29,22 +31,24 @@ class ReplayChecks(SuiteBase):
     def test_replay_add(self) -> None:
         """A stored repeat is ADDED and changes nothing, whatever became of the event meanwhile."""
 
-        def program(run: Lockstep, draw: Draw) -> None:
-            values = self.values()
-            if draw(st.booleans()):
-                enter(run, draw(st.sampled_from(STATES)))
-            events = draw(
-                st.lists(values.events(ids=st.sampled_from("ab")), min_size=1, max_size=3)
-            )
-            if_exists = draw(IF_EXISTS)
+        def program(case: tuple[IfExists, str, str], run: Lockstep, draw: Draw) -> None:
+            if_exists, before, fate = case
+            if before:
+                enter(run, before)
+            twins = [event(run, payload=b"1"), event(run, payload=b"2"), event(run, "b")]
+            events = draw(st.permutations(twins))[: draw(st.integers(1, 3))]
             run.lose_reply("add", events, if_exists=if_exists)
-            for claim in run.claim(now=at(run, 9), lease_until=at(run, draw(st.integers(9, 20)))):
-                retry, bury = Settlement.retry(claim, at(run, 25)), Settlement.bury(claim, "why")
-                if draw(st.booleans()):
-                    run.settle([draw(st.sampled_from([retry, bury]))], now=at(run, 9))
+            until = at(run, 9 if fate == "expired" else 20)
+            for claim in [] if fate == "waiting" else run.claim(now=at(run, 9), lease_until=until):
+                if fate == "retried":
+                    run.settle([Settlement.retry(claim, at(run, 25))], now=at(run, 9))
+                if fate == "buried":
+                    run.settle([Settlement.bury(claim, "why")], now=at(run, 9))
             run.lose_reply("add", events, if_exists=if_exists)
 
-        self.prove(program, examples=40)
+        befores = ["", "waiting", "claimed", "dead"]
+        fates = ["waiting", "claimed", "expired", "retried", "buried"]
+        self.prove_each(product(get_args(IfExists), befores, fates), program, examples=1)
 
     def test_replay_cancel(self) -> None:
         """What was removed is not found the second time."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ from futurama.conformance.scenes import (
     reports,
     waiting,
 )
-from futurama.conformance.strategies import LOOK_ALIKES, START
+from futurama.conformance.strategies import EXTREMES, GAPS, LOOK_ALIKES, START
 from futurama.times import LATEST
 
 __all__ = ["ValueChecks"]
@@ -38,8 +39,7 @@ class ValueChecks(SuiteBase):
     def test_id_byte_exact(self) -> None:
         """Ids that look alike are different events, whatever is done to one of them."""
 
-        def program(run: Lockstep, draw: Draw) -> None:
-            group = draw(st.sampled_from(LOOK_ALIKES))
+        def program(group: Sequence[str], run: Lockstep, draw: Draw) -> None:
             ids = draw(st.permutations(group))
             run.add([event(run, event_id) for event_id in ids[1:]])
             run.cancel(ids[:1])
@@ -49,7 +49,7 @@ class ValueChecks(SuiteBase):
             run.claim(now=at(run, 0), lease_until=at(run, 9), limit=draw(st.integers(1, 3)))
             run.cancel(ids[-1:])
 
-        self.prove(program)
+        self.prove_each(LOOK_ALIKES, program, examples=5)
 
     def test_data_exact(self) -> None:
         """What was added is found and claimed exactly as it was given."""
@@ -115,20 +115,20 @@ class ValueChecks(SuiteBase):
     def test_time_extremes(self) -> None:
         """The first and last years work for every operation that takes a time."""
 
-        def program(run: Lockstep, draw: Draw) -> None:
+        def program(extreme: datetime, run: Lockstep, draw: Draw) -> None:
             extremes = self.values().extremes
-            run.add([event(run, "b", created=draw(extremes))])
-            run.add([draw(self.values().events(ids=st.just("a"), times=extremes))])
-            now = draw(extremes)
-            run.find(Query(due_from=now, due_until=draw(extremes)))
-            run.reschedule([Move(id="a", trigger_time=draw(extremes))])
-            claims = run.claim(now=now, due_before=draw(extremes), lease_until=LATEST)
-            run.settle([Settlement.bury(claim, "") for claim in claims[:1]], now=now)
-            run.settle([Settlement.retry(claim, draw(extremes)) for claim in claims[1:]], now=now)
+            run.add([event(run, "b", created=extreme)])
+            run.add([draw(self.values().events(ids=st.just("a"), times=st.just(extreme)))])
+            run.find(Query(due_from=extreme, due_until=draw(extremes)))
+            claims = run.claim(now=extreme, due_before=draw(extremes), lease_until=LATEST)
+            run.settle([Settlement.bury(claim, "") for claim in claims[:1]], now=extreme)
+            run.settle([Settlement.retry(claim, draw(extremes)) for claim in claims[1:]], now=START)
             run.requeue(["a"], now=draw(extremes))
+            run.reschedule([Move(id="a", trigger_time=draw(extremes))])
+            run.claim(now=draw(extremes), due_before=LATEST, lease_until=extreme)
             run.purge(before=draw(extremes))
 
-        self.prove(program, examples=40)
+        self.prove_each([*EXTREMES, *GAPS], program, examples=3)
 
     def test_time_utc(self) -> None:
         """Times given in any zone come back as the same instants, in UTC."""

@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 from futurama.backend import Capabilities, Claim, Move, NewEvent, Query, Settlement, State
 from futurama.times import EARLIEST, LATEST
 
-__all__ = ["EXTREMES", "LOOK_ALIKES", "START", "Values", "values_for"]
+__all__ = ["EXTREMES", "GAPS", "LOOK_ALIKES", "START", "TYPES", "Values", "values_for"]
 
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 """An ordinary instant; most times of the suite lie shortly after it."""
@@ -36,6 +36,9 @@ _OTHER_IDS: Final = (
     "é" * 64,
 )
 
+TYPES: Final = ("t", "T", "t ", "u", "\U0001f600", "t\0", "é" * 64)
+"""Trigger types, some of which differ as little as ids do."""
+
 EXTREMES: Final = (
     EARLIEST,
     EARLIEST + timedelta(microseconds=1),
@@ -49,13 +52,15 @@ EXTREMES: Final = (
     datetime(9999, 12, 31, 23, 59, 58, 999999, UTC),
     LATEST,
 )
+"""Instants where columns, libraries and calendars end."""
 
-_GAPS: Final = (
+GAPS: Final = (
     datetime(2030, 3, 31, 2, 30, tzinfo=UTC),  # no such local time in Berlin
     datetime(2030, 3, 10, 2, 30, tzinfo=UTC),  # no such local time in New York
     datetime(2030, 10, 27, 2, 30, tzinfo=UTC),  # twice in Berlin
     datetime(2028, 2, 29, 23, 59, 59, 999999, UTC),
 )
+"""Instants that go wrong where someone takes UTC for a local time."""
 _ZONES: Final = tuple(
     timezone(timedelta(minutes=minutes)) for minutes in (0, 60, -300, 345, 840, -720)
 )
@@ -90,8 +95,8 @@ class Values:
 
     @cached_property
     def types(self) -> SearchStrategy[str]:
-        """Trigger types, some of which differ as little as ids do."""
-        return st.sampled_from(["t", "T", "t ", "u", "\U0001f600", "t\0", "é" * 64])
+        """Any of :data:`TYPES`."""
+        return st.sampled_from(TYPES)
 
     @cached_property
     def near(self) -> SearchStrategy[datetime]:
@@ -121,13 +126,13 @@ class Values:
 
     @cached_property
     def extremes(self) -> SearchStrategy[datetime]:
-        """Instants where columns, libraries and calendars end."""
-        return st.sampled_from([*EXTREMES, *_GAPS])
+        """Any of :data:`EXTREMES` and :data:`GAPS`."""
+        return st.sampled_from([*EXTREMES, *GAPS])
 
     @cached_property
     def zoned(self) -> SearchStrategy[datetime]:
         """Instants given in other zones than UTC, where these can name them."""
-        inner = st.sampled_from([*_GAPS, START, START + timedelta(microseconds=1)])
+        inner = st.sampled_from([*GAPS, START, START + timedelta(microseconds=1)])
         return st.builds(
             lambda instant, zone: instant.astimezone(zone), inner, st.sampled_from(_ZONES)
         )
@@ -175,12 +180,12 @@ class Values:
             created=st.one_of(st.just(START), self.instants),
         )
 
-    def moves(self, ids: SearchStrategy[str] | None = None) -> SearchStrategy[Move]:
+    def moves(self, ids: SearchStrategy[str]) -> SearchStrategy[Move]:
         """Changes of the time, the payload, both or neither."""
         return st.builds(
             Move,
-            id=self.ids if ids is None else ids,
-            trigger_time=st.none() | self.instants,
+            id=ids,
+            trigger_time=st.none() | self.mostly_near,
             payload=st.none() | self.payloads,
         )
 

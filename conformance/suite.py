@@ -25,6 +25,7 @@ __all__ = ["BackendConformance", "deviates", "names_of_tests"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_PROGRAMS = 120
 _REASON = "__deviates_because__"
 
 
@@ -67,9 +68,7 @@ class BackendConformance(
         instances = 2 if self.capabilities.shared else 1
         with Stage(cls, instances=instances) as stage, plain_failures():
             programs = machine(stage, self.capabilities, instances=instances)
-            run_state_machine_as_test(
-                programs, settings=profile().settings(examples=profile().programs)
-            )
+            run_state_machine_as_test(programs, settings=profile().settings(examples=_PROGRAMS))
 
     def test_suite_is_whole(self) -> None:
         """No test of the suite was overridden or removed without a reason."""

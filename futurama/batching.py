@@ -71,11 +71,11 @@ class Batcher(Generic[Item, Result]):
         try:
             if not ticket.leads:
                 ticket.wait()
+            if ticket.leads:
+                self._lead(ticket)
         except BaseException:
             self._abandon(ticket)
             raise
-        if ticket.leads:
-            self._lead(ticket)
         if ticket.error is not None:
             raise ticket.error
         return ticket.result  # type: ignore[return-value]  # done without an error
@@ -97,6 +97,7 @@ class Batcher(Generic[Item, Result]):
                             ticket.wake()
         finally:
             with self._lock:
+                own.leads = False
                 self._pass_leadership()
 
     def _pass_leadership(self) -> None:

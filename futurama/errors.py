@@ -115,7 +115,8 @@ class BackendUnavailableError(BackendError):
 class OutcomeUnknownError(BackendError):
     """The answer was lost on its way: the change was made, or it was not.
 
-    Every operation of the protocol may be repeated safely after this error.
+    Every operation of the protocol may be repeated after this error without harm; but the answer to
+    the repeat may be that of somebody who came too late.
     """
 
     retryable = True

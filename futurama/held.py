@@ -7,6 +7,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from enum import Enum, auto
 
 from futurama.backend import Claim
@@ -21,7 +22,8 @@ class Phase(Enum):
     WAITING = auto()
     """Its call may start."""
     PARKED = auto()
-    """Its call was due with too little of the lease left; it waits for a renewal."""
+    """Only a renewal can tell whether its call may start: little is left of the lease, or a report
+    on it could not be confirmed."""
     WITHDRAWN = auto()
     """Its call will not start here."""
     STARTED = auto()
@@ -81,6 +83,8 @@ class HeldClaims:
         self._numbers = itertools.count()
         self._is_closed = False
         self._is_watched = False
+        self._is_stuck = False
+        self._free_workers = 0
         self._lock = threading.Lock()
         self._watcher = threading.Condition(self._lock)
         self._idle = threading.Condition(self._lock)
@@ -94,6 +98,7 @@ class HeldClaims:
         with self._lock:
             for claim in claims:
                 held = Held(claim, lease_end_us)
+                self._supersede(self._by_id.get(claim.id))  # a new claim proves the old one lost
                 self._by_id[claim.id] = held
                 self._push(held)
             self._look_again()
@@ -101,23 +106,17 @@ class HeldClaims:
     def next(self) -> Held | None:
         """The next claim that is due, waiting for it; None after :meth:`close`."""
         with self._lock:
-            while not self._is_closed:
-                if (held := self._pop_due()) is not None:
-                    if self._heap and not self._is_watched:
-                        self._idle.notify()
-                    return held
-                if self._is_watched:
-                    self._idle.wait()
-                else:
-                    self._is_watched = True
-                    seconds = self._seconds_to_next()
-                    self._watcher.wait(min(seconds, threading.TIMEOUT_MAX))
-                    self._is_watched = False
-            return None
+            self._is_stuck = False
+            self._free_workers += 1
+            try:
+                return self._wait_for_next()
+            finally:
+                self._free_workers -= 1
 
     def next_now(self) -> Held | None:
         """The next claim that is due, or None."""
         with self._lock:
+            self._is_stuck = False
             return self._pop_due()
 
     def seconds_to_next(self) -> float:
@@ -126,8 +125,14 @@ class HeldClaims:
             return self._seconds_to_next()
 
     def is_behind(self, *, count: int, lateness_us: int) -> bool:
-        """Whether ``count`` or more calls wait and the first of them is that late already."""
+        """Whether this instance cannot keep up, so that others should take what is due.
+
+        ``count`` or more calls wait and the first of them is that late already; or calls were given
+        back because nobody came for them, and no worker has come since.
+        """
         with self._lock:
+            if self._is_stuck and not self._free_workers:
+                return True
             return len(self._heap) >= count and self._now_us() - self._heap[0][0] > lateness_us
 
     def start(self, held: Held) -> bool:
@@ -160,12 +165,36 @@ class HeldClaims:
             return waiting
 
     def restore(self, held: Held) -> None:
-        """Undo :meth:`withdraw`."""
+        """Undo :meth:`withdraw`: the call may start once a renewal has shown that it is still ours.
+
+        What was to be reported may have been, though its answer was lost.
+        """
         with self._lock:
             if held.phase is Phase.WITHDRAWN:
-                held.phase = Phase.WAITING
-                self._push(held)
-                self._look_again()
+                held.phase = Phase.PARKED
+
+    def withdraw_overdue(self, *, older_than_us: int) -> Sequence[Held]:
+        """Withdraw what should be renewed and is due, but nobody has come to call it."""
+        with self._lock:
+            now_us = self._now_us()
+            overdue = [
+                held
+                for held in self._by_id.values()
+                if held.phase is Phase.WAITING
+                and held.lease_end_us < older_than_us
+                and held.due_us < now_us
+            ]
+            for held in overdue:
+                held.phase = Phase.WITHDRAWN
+            self._is_stuck |= bool(overdue)
+            return overdue
+
+    def forget_replaced(self, event_id: str, created: datetime) -> None:
+        """An event with this id was stored at ``created``: a claim on a former one is void."""
+        with self._lock:
+            held = self._by_id.get(event_id)
+            if held is not None and held.claim.created != created:
+                self._supersede(held)
 
     def forget(self, ended: Iterable[Held]) -> None:
         """The backend knows how these claims ended, or they are lost."""
@@ -176,9 +205,13 @@ class HeldClaims:
                 held.phase = Phase.FORGOTTEN
 
     def to_renew(self, *, older_than_us: int) -> Sequence[Held]:
-        """The claims whose lease ends before ``older_than_us`` on the local timer."""
+        """The claims whose lease ends before ``older_than_us`` on the local timer, and parked ones."""
         with self._lock:
-            return [held for held in self._by_id.values() if held.lease_end_us < older_than_us]
+            return [
+                held
+                for held in self._by_id.values()
+                if held.lease_end_us < older_than_us or held.phase is Phase.PARKED
+            ]
 
     def earliest_lease_end_us(self) -> int | None:
         """When the first lease of all ends, on the local timer."""
@@ -200,6 +233,26 @@ class HeldClaims:
             self._is_closed = True
             self._watcher.notify_all()
             self._idle.notify_all()
+
+    def _wait_for_next(self) -> Held | None:
+        while not self._is_closed:
+            if (held := self._pop_due()) is not None:
+                if self._heap and not self._is_watched:
+                    self._idle.notify()
+                return held
+            if self._is_watched:
+                self._idle.wait()
+            else:
+                self._is_watched = True
+                seconds = self._seconds_to_next()
+                self._watcher.wait(min(seconds, threading.TIMEOUT_MAX))
+                self._is_watched = False
+        return None
+
+    def _supersede(self, former: Held | None) -> None:
+        if former is not None and former.phase is not Phase.STARTED:
+            del self._by_id[former.claim.id]
+            former.phase = Phase.FORGOTTEN
 
     def _push(self, held: Held) -> None:
         heapq.heappush(self._heap, (held.due_us, next(self._numbers), held))

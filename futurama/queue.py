@@ -40,9 +40,9 @@ from futurama.errors import (
 from futurama.events import CancelOutcome, Event, RescheduleOutcome, check_id
 from futurama.retrying import retrying
 from futurama.runtime import Runtime, ThreadRuntime
-from futurama.scheduler import Scheduler
+from futurama.scheduler import Ended, Scheduler
 from futurama.stats import Stats
-from futurama.times import EARLIEST, to_us, to_utc
+from futurama.times import from_us, to_us, to_utc
 from futurama.triggers import Trigger, bind
 
 __all__ = ["Draft", "Queue"]
@@ -118,10 +118,9 @@ class Queue:
         self._scheduler: Scheduler | None = None
         self._lifecycle = threading.Lock()
         self._is_open = False
+        self._opened_by = 0
         self._is_stopped = False
         self._stopped_clean = False
-        self._created_lock = threading.Lock()
-        self._last_created = EARLIEST
         self._adders: dict[str, Batcher[NewEvent, AddOutcome]] = {
             mode: Batcher(partial(self._add, mode), max_batch=_MAX_BATCH)
             for mode in get_args(IfExists)
@@ -142,6 +141,7 @@ class Queue:
         """
         self._open()
         with self._lifecycle:
+            self._check_usable()
             if self._scheduler is None and self._triggers:
                 scheduler = Scheduler(
                     self._backend,
@@ -224,7 +224,8 @@ class Queue:
             id: 1 to 128 bytes of UTF-8; by default one is made that is unique and sorts by age.
                 With an id of your own a repeated ``create`` is recognised.
             if_exists: what to do if the id is taken, be it by a dead letter: ``"raise"``,
-                ``"keep"`` the stored event, or ``"replace"`` it (a call under way is not undone).
+                ``"keep"`` the stored event, or ``"replace"`` it (a call under way is not undone, and
+                another instance that has claimed the former event may still call it once).
 
         Returns:
             The event's id.
@@ -232,15 +233,17 @@ class Queue:
         Raises:
             InvalidEventError: an argument cannot be stored; nothing was written.
             EventExistsError: the id is taken and ``if_exists`` is ``"raise"``.
-            BackendUnavailableError: the backend was out of reach for ``operation_timeout_sec``.
+            BackendUnavailableError: the backend was out of reach for ``operation_timeout_sec``; the
+                wait may be twice as long, plus the backend's own timeouts, behind another write.
             OutcomeUnknownError: the same, and the event may have been stored or not.
         """
         _check_if_exists(if_exists)
         self._open()
         event = self._new_event(Draft(trigger_type, trigger_time, data, id=id))
-        if self._adders[if_exists].call(event) is AddOutcome.REFUSED:
+        outcome = self._adders[if_exists].call(event)
+        if outcome is AddOutcome.REFUSED:
             raise EventExistsError(event.id)
-        self._created([event])
+        self._created([event], [outcome])
         return event.id
 
     def create_many(
@@ -277,7 +280,7 @@ class Queue:
                 for event, outcome in zip(chunk, outcomes, strict=True)
                 if outcome is AddOutcome.REFUSED
             ]
-            self._created(chunk)
+            self._created(chunk, outcomes)
         if refused:
             raise EventExistsError(*refused)
         return [event.id for event in events]
@@ -295,7 +298,12 @@ class Queue:
         """
         check_id(event_id)
         self._open()
-        outcome = self._cancel_held(event_id)
+        ended = self._end_uncalled(event_id, Settlement.done)
+        is_in_doubt = ended is not None and ended.is_in_doubt
+        if ended is not None and ended.is_ours:
+            outcome = CancelOutcome.IN_FLIGHT if is_in_doubt else CancelOutcome.CANCELLED
+        else:
+            outcome = _in_doubt(self._canceller.call(event_id), is_in_doubt=is_in_doubt)
         if outcome is CancelOutcome.CANCELLED:
             self._stats.count("cancelled")
         return outcome
@@ -330,13 +338,14 @@ class Queue:
             trigger_time=None if trigger_time is None else self._instant(trigger_time),
             payload=None if data is _KEEP else self._encode(data),
         )
-        self._end_held(event_id, Settlement.release)
-        outcome = self._mover.call(move)
+        ended = self._end_uncalled(event_id, Settlement.release)
+        try:
+            outcome = self._mover.call(move)
+        finally:
+            if ended is not None:
+                self._look_by(self._clock.now())
         if outcome is None:
-            raise OutcomeUnknownError(
-                f"the answer to moving event {event_id!r} was lost; look at it with get()",
-                backend=self._backend.name,
-            )
+            raise self._in_doubt_error("moving", event_id)
         if outcome is RescheduleOutcome.RESCHEDULED:
             self._stats.count("rescheduled")
         self._look_by(move.trigger_time or self._clock.now())
@@ -345,7 +354,7 @@ class Queue:
     def get(self, event_id: str) -> Event | None:
         """The stored event, or None if it has ended or never was.
 
-        ``attempt`` counts the calls so far, 0 before the first. Dead letters are found too; whether
+        ``attempt`` counts the attempts claimed so far, 0 before the first. Dead letters are found too; whether
         an event is one, and why, ``queue.backend.find`` tells.
 
         Raises:
@@ -368,11 +377,21 @@ class Queue:
         )
 
     def requeue(self, event_id: str) -> bool:
-        """Call a dead letter again, now and with its attempts counted anew; whether it was one."""
+        """Call a dead letter again, now and with its attempts counted anew; whether it was one.
+
+        Raises:
+            OutcomeUnknownError: the answer of the backend was lost, and what it says now does not
+                tell whether this call has done it.
+            BackendError: the backend was out of reach.
+        """
         check_id(event_id)
         self._open()
         now = self._clock.now()
-        is_requeued = self._retrying(partial(self._backend.requeue, [event_id], now=now))[0]
+        errors: list[BackendError] = []
+        requeue = partial(self._backend.requeue, [event_id], now=now)
+        is_requeued = self._retrying(requeue, on_error=errors.append)[0]
+        if not is_requeued and _is_unknown(errors):
+            raise self._in_doubt_error("requeueing", event_id)
         self._look_by(now)
         return is_requeued
 
@@ -388,18 +407,32 @@ class Queue:
     # -- helpers --------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        if self._is_stopped:
-            raise QueueStoppedError("this queue was stopped; make a new one")
+        self._check_usable()
         if self._is_open:
             if self._scheduler is None and self._clock.age_us > _CLOCK_AGE_US:
                 with contextlib.suppress(BackendError):  # then the old offset has to do
                     self._clock.sample()
             return
         with self._lifecycle:
+            self._check_usable()
             if not self._is_open:
                 self._backend.open()
-                self._clock.sample()
-                self._is_open = True
+                try:
+                    self._clock.sample()
+                except BaseException:
+                    if self._owns_backend:
+                        self._backend.close()
+                    raise
+                self._is_open, self._opened_by = True, os.getpid()
+
+    def _check_usable(self) -> None:
+        if self._is_stopped:
+            raise QueueStoppedError("this queue was stopped; make a new one")
+        if self._is_open and self._opened_by != os.getpid():
+            raise QueueStoppedError(
+                "this queue was opened before the process forked, so its threads and locks are the "
+                "parent's; make a new one in the child"
+            )
 
     def _new_event(self, draft: Draft) -> NewEvent:
         created = self._creation_time()
@@ -413,11 +446,7 @@ class Queue:
 
     def _creation_time(self) -> datetime:
         """Now, but never twice the same: backends tell a repeated write by it."""
-        with self._created_lock:
-            self._last_created = max(
-                self._clock.now(), self._last_created + timedelta(microseconds=1)
-            )
-            return self._last_created
+        return from_us(self._runtime.never_twice_us(self._clock.now_us()))
 
     def _instant(self, when: When) -> datetime:
         if not isinstance(when, timedelta):
@@ -435,45 +464,30 @@ class Queue:
         check_payload(encoded, self._backend.capabilities)
         return encoded
 
-    def _created(self, events: Sequence[NewEvent]) -> None:
-        self._stats.count("created", len(events))
-        if events:
-            self._look_by(min(event.trigger_time for event in events))
+    def _created(self, events: Sequence[NewEvent], outcomes: Sequence[AddOutcome]) -> None:
+        stored = [
+            event
+            for event, outcome in zip(events, outcomes, strict=True)
+            if outcome in {AddOutcome.ADDED, AddOutcome.REPLACED}
+        ]
+        self._stats.count("created", len(stored))
+        if self._scheduler is not None and AddOutcome.REPLACED in outcomes:
+            for event in stored:
+                self._scheduler.forget_replaced(event.id, event.created)
+        if stored:
+            self._look_by(min(event.trigger_time for event in stored))
 
     def _look_by(self, due: datetime) -> None:
         """Something was stored that is due then."""
         if self._scheduler is not None:
             self._scheduler.waits_until(to_us(due))
 
-    def _cancel_held(self, event_id: str) -> CancelOutcome:
-        """Cancel an event, whether or not this instance has claimed it."""
-        is_ours, is_in_doubt = self._end_held(event_id, Settlement.done)
-        if is_ours:
-            return CancelOutcome.IN_FLIGHT if is_in_doubt else CancelOutcome.CANCELLED
-        return _in_doubt(self._canceller.call(event_id), is_in_doubt=is_in_doubt)
-
-    def _end_held(
+    def _end_uncalled(
         self, event_id: str, settlement: Callable[[Claim], Settlement]
-    ) -> tuple[bool, bool]:
-        """Report an event that this instance has claimed and not called.
-
-        Returns:
-            Whether the backend accepted that, and whether a call may be in flight nevertheless:
-            from an earlier, silent owner, or because the first answer was lost.
-        """
+    ) -> Ended | None:
+        """End the claim of this instance on an event that it has not called, if there is one."""
         scheduler = self._scheduler
-        held = None if scheduler is None else scheduler.withdraw(event_id)
-        if scheduler is None or held is None:
-            return False, False
-        errors: list[BackendError] = []
-        report = partial(scheduler.settle_withdrawn, settlement(held.claim))
-        try:
-            is_ours = self._retrying(report, on_error=errors.append)
-        except BaseException:
-            scheduler.restore(held)
-            raise
-        scheduler.forget(held)
-        return is_ours, held.claim.lost_before or (not is_ours and _is_unknown(errors))
+        return None if scheduler is None else scheduler.end_uncalled(event_id, settlement)
 
     def _add(self, if_exists: IfExists, events: Sequence[NewEvent]) -> Sequence[AddOutcome]:
         return self._retrying(partial(self._backend.add, events, if_exists=if_exists))
@@ -493,6 +507,12 @@ class Queue:
             None if is_in_doubt and outcome is not RescheduleOutcome.RESCHEDULED else outcome
             for outcome in outcomes
         ]
+
+    def _in_doubt_error(self, what: str, event_id: str) -> OutcomeUnknownError:
+        return OutcomeUnknownError(
+            f"the answer to {what} event {event_id!r} was lost; look at it with get()",
+            backend=self._backend.name,
+        )
 
     def _retrying(
         self,

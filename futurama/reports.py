@@ -11,7 +11,7 @@ import attrs
 
 from futurama.backend import EventBackend, Settlement
 from futurama.clock import BackendClock
-from futurama.errors import BackendError
+from futurama.errors import BackendError, BackendRejectedError, OutcomeUnknownError
 from futurama.health import Health
 from futurama.held import Held, HeldClaims
 from futurama.runtime import Runtime
@@ -37,6 +37,8 @@ class Report:
     held: Held
     settlement: Settlement
     counter: str
+    is_in_doubt: bool = False
+    """An earlier try may have been accepted; its answer was lost."""
 
 
 class Reporter:
@@ -98,7 +100,7 @@ class Reporter:
                 [report.settlement for report in batch], now=self._clock.now()
             )
         except Exception as exc:
-            if len(batch) == 1 or _is_retryable(exc):
+            if len(batch) == 1 or _may_pass(exc):
                 raise
             for report in batch:  # one bad item must not fail its neighbours
                 self._write_alone(report)
@@ -107,10 +109,9 @@ class Reporter:
         self._held.forget(report.held for report in done)
         for counter, amount in Counter(report.counter for report in done).items():
             self._stats.count(counter, amount)
-        if len(done) < len(batch):
-            self.lose(
-                report.held for report, is_ours in zip(batch, accepted, strict=True) if not is_ours
-            )
+        for report, is_ours in zip(batch, accepted, strict=True):
+            if not is_ours:
+                self._refused(report)
         self._on_acknowledged(done)
 
     def _write_alone(self, report: Report) -> None:
@@ -122,12 +123,21 @@ class Reporter:
     def _keep(self, batch: Sequence[Report], error: Exception) -> None:
         """Try again later with what still makes sense."""
         now_us = self._runtime.monotonic_us()
+        is_in_doubt = isinstance(error, OutcomeUnknownError)
         for report in reversed(batch):
-            if _is_retryable(error) and now_us < report.held.lease_end_us:
-                self._pending.appendleft(report)
+            if _may_pass(error) and now_us < report.held.lease_end_us:
+                kept = attrs.evolve(report, is_in_doubt=True) if is_in_doubt else report
+                self._pending.appendleft(kept)
             else:
                 _log.error("cannot report on event %s: %s", report.held.claim.id, error)
                 self.lose([report.held])
+
+    def _refused(self, report: Report) -> None:
+        if report.is_in_doubt:
+            self._held.forget([report.held])
+            self._stats.count("unconfirmed")
+        else:
+            self.lose([report.held])
 
     def lose(self, lost: Iterable[Held]) -> None:
         """Give up claims that the backend does not, or will not, accept reports on."""
@@ -140,5 +150,6 @@ class Reporter:
             )  # fmt: skip
 
 
-def _is_retryable(error: Exception) -> bool:
-    return isinstance(error, BackendError) and error.retryable
+def _may_pass(error: Exception) -> bool:
+    """Whether the same report may be accepted later: also a wrong password may be put right."""
+    return isinstance(error, BackendError) and not isinstance(error, BackendRejectedError)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ __all__ = [
     "CoroutineFunction",
     "Coroutines",
     "Loop",
+    "NeverTwice",
     "Runtime",
     "Step",
     "ThreadRuntime",
@@ -85,6 +87,9 @@ class Workers(Protocol):
 class Coroutines(Protocol):
     """Runs coroutines for threads."""
 
+    def start(self) -> None:
+        """Begin."""
+
     @property
     def backlog(self) -> int:
         """How many wait for a place."""
@@ -108,6 +113,9 @@ class Runtime(Protocol):
     def wall_us(self) -> int:
         """The local clock, microseconds since 1970; nothing may depend on its being right."""
 
+    def never_twice_us(self, instant_us: int) -> int:
+        """``instant_us``, or the next microsecond after it that was not returned before."""
+
     def sleep(self, seconds: float) -> None:
         """Wait."""
 
@@ -126,11 +134,28 @@ class Runtime(Protocol):
         """Something that runs coroutines, ``max_running`` at a time."""
 
 
+class NeverTwice:
+    """Turns instants into instants that are all different; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last_us = -sys.maxsize
+
+    def __call__(self, instant_us: int) -> int:
+        """See :meth:`Runtime.never_twice_us`."""
+        with self._lock:
+            self._last_us = max(instant_us, self._last_us + 1)
+            return self._last_us
+
+
 class ThreadRuntime:
     """Real time, real threads. All threads are daemons: a trigger that hangs cannot keep a process."""
 
     # Unlike CLOCK_MONOTONIC, CLOCK_BOOTTIME goes on while the machine sleeps, as leases do.
     _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+    def __init__(self) -> None:
+        self._never_twice = NeverTwice()
 
     def monotonic_us(self) -> int:
         """Microseconds since the machine was booted."""
@@ -139,6 +164,10 @@ class ThreadRuntime:
     def wall_us(self) -> int:
         """This machine's clock."""
         return time.time_ns() // 1000
+
+    def never_twice_us(self, instant_us: int) -> int:
+        """``instant_us``, or a little more."""
+        return self._never_twice(instant_us)
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -247,6 +276,8 @@ class _LoopThread:
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     @property

@@ -10,25 +10,29 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 
-from futurama.backend import EventBackend, Settlement
+import attrs
+
+from futurama.backend import Claim, EventBackend, Settlement
 from futurama.backoff import RetryPolicy
 from futurama.batching import Batcher
 from futurama.calls import Caller
 from futurama.clock import BackendClock
 from futurama.config import Config
-from futurama.errors import BackendError
+from futurama.errors import BackendError, OutcomeUnknownError
 from futurama.health import Health
 from futurama.held import Held, HeldClaims
 from futurama.reports import Report, Reporter
+from futurama.retrying import retrying
 from futurama.runtime import Runtime
 from futurama.stats import Stats
 from futurama.times import to_us
 from futurama.triggers import BoundTrigger
 
-__all__ = ["Scheduler"]
+__all__ = ["Ended", "Scheduler"]
 
 _log = logging.getLogger("futurama.scheduler")
 
@@ -48,6 +52,21 @@ _BEHIND_US = 50_000
 
 _MAX_BATCH = 1000
 """Most leases renewed, and most withdrawn claims reported, at once: no transaction is long."""
+
+
+@attrs.frozen
+class Ended:
+    """What became of a claim that ended without a call.
+
+    Attributes:
+        is_ours: whether the backend has accepted that; if not, the claim was lost before, or an
+            earlier try was accepted and its answer lost.
+        is_in_doubt: a call may be in flight nevertheless: of an earlier, silent owner, or of
+            whoever has claimed the event since.
+    """
+
+    is_ours: bool
+    is_in_doubt: bool
 
 
 class Scheduler:
@@ -120,6 +139,7 @@ class Scheduler:
         self._wants_room = False
         self._next_claim_us = sys.maxsize
         started_us = runtime.monotonic_us()
+        self._next_sample_us = started_us
         self._next_purge_us = started_us
         self._next_stats_us = started_us + int(config.stat_interval_sec * 1e6)
         self._report_loop = runtime.make_loop("futurama-report", self._reporter.step)
@@ -132,6 +152,7 @@ class Scheduler:
 
     def start(self) -> None:
         """Begin to claim and to call."""
+        self._coroutines.start()
         self._report_loop.start()
         self._renew_loop.start()
         self._upkeep_loop.start()
@@ -178,26 +199,44 @@ class Scheduler:
         if look_us < self._next_claim_us and not self._claim_health.is_failing:
             self._claim_loop.wake()
 
-    def withdraw(self, event_id: str) -> Held | None:
-        """Keep an event that this instance has claimed from being called.
+    def end_uncalled(
+        self, event_id: str, settlement: Callable[[Claim], Settlement]
+    ) -> Ended | None:
+        """End the claim on an event that is held here and was not called; None if there is none.
 
-        Returns:
-            None if it is not held here or its call has started. Otherwise the claim; report it
-            with :meth:`settle_withdrawn` and then :meth:`forget` it, or :meth:`restore` it.
+        Meanwhile no call starts, and afterwards none under this claim.
+
+        Raises:
+            BackendError: it could not be reported within ``operation_timeout_sec``. The event is
+                called after all, once a renewal has shown that it is still held.
         """
-        return self._held.withdraw(event_id)
-
-    def settle_withdrawn(self, settlement: Settlement) -> bool:
-        """Report a withdrawn claim; whether it was still held. May be repeated after an error."""
-        return self._withdrawn.call(settlement)
-
-    def forget(self, held: Held) -> None:
-        """A withdrawn claim has been reported."""
+        held = self._held.withdraw(event_id)
+        if held is None:
+            return None
+        errors: list[BackendError] = []
+        try:
+            is_ours = retrying(
+                partial(self._withdrawn.call, settlement(held.claim)),
+                runtime=self._runtime,
+                timeout=self._config.operation_timeout_sec,
+                on_error=errors.append,
+            )
+        except BackendError:
+            self._held.restore(held)
+            self._renew_loop.wake()
+            raise
+        except BaseException:  # interrupted: another thread may still write the report
+            self._held.forget([held])
+            raise
+        finally:
+            self._stats.count("backend_errors", len(errors))
         self._held.forget([held])
+        was_lost = any(isinstance(error, OutcomeUnknownError) for error in errors)
+        return Ended(is_ours, held.claim.lost_before or (was_lost and not is_ours))
 
-    def restore(self, held: Held) -> None:
-        """A withdrawn claim could not be reported: the event is called after all."""
-        self._held.restore(held)
+    def forget_replaced(self, event_id: str, created: datetime) -> None:
+        """This instance has stored an event over a former one: do not call that any more."""
+        self._held.forget_replaced(event_id, created)
 
     def snapshot(self) -> dict[str, int]:
         """How many claims this instance holds, and how many of them have ended unreported."""
@@ -207,10 +246,11 @@ class Scheduler:
 
     def claim_step(self) -> float:
         """Claim what is due within the look-ahead."""
+        self._wants_room = True  # first, so that room made from here on is not missed
         room = self._room()
         if not room:
-            self._wants_room = True
             return self._poll_seconds
+        self._wants_room = False
         # Whatever is created while the backend looks may be missed by it: then look once more.
         self._next_claim_us = sys.maxsize
         asked_us = self._runtime.monotonic_us()
@@ -242,9 +282,14 @@ class Scheduler:
         return wait
 
     def renew_step(self) -> float:
-        """Renew every lease of which a third is over; give up those that have ended."""
+        """Renew every lease of which a third is over; give up those that have ended.
+
+        What is due and was not called for so long is given back: the workers are stuck.
+        """
         asked_us = self._runtime.monotonic_us()
         renew_us = int(self._lease_us * (1 - _RENEWED_AFTER_SHARE))
+        for each in self._held.withdraw_overdue(older_than_us=asked_us + renew_us):
+            self._report(Report(each, Settlement.release(each.claim), "released"))
         held = self._held.to_renew(older_than_us=asked_us + renew_us)[:_MAX_BATCH]
         if held:
             now = self._clock.now()
@@ -276,8 +321,7 @@ class Scheduler:
     def upkeep_step(self) -> float:
         """Whatever has to be done now and then."""
         try:
-            if self._clock.age_us >= _UPKEEP_SECONDS * 1e6:
-                self._clock.sample()
+            self._sample_clock()
             self._purge()
         except BackendError as exc:
             return self._upkeep_health.failed(exc)
@@ -330,6 +374,12 @@ class Scheduler:
 
     def _seconds_until(self, deadline_us: int) -> float:
         return max(0, deadline_us - self._runtime.monotonic_us()) / 1e6
+
+    def _sample_clock(self) -> None:
+        now_us = self._runtime.monotonic_us()
+        if now_us >= self._next_sample_us:
+            self._clock.sample()
+            self._next_sample_us = now_us + int(_UPKEEP_SECONDS * 1e6)
 
     def _purge(self) -> None:
         now_us = self._runtime.monotonic_us()

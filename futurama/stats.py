@@ -21,6 +21,7 @@ COUNTERS = {
     "forgotten": "events that would have been buried, were dead_letter_days not 0",
     "released": "claims given back uncalled when the instance stopped",
     "lost": "claims that were lost before they were reported",
+    "unconfirmed": "reports that were probably accepted, but the answer was lost",
     "unknown_type": "calls that failed because no trigger is registered for the type",
     "undecodable": "events buried because their data is not JSON",
     "backend_errors": "operations of the backend that failed, repeats included",

@@ -27,7 +27,16 @@ from futurama.backoff import RetryPolicy
 from futurama.config import Config
 from futurama.queue import Queue
 from futurama.registry import backend_class
-from futurama.runtime import CoroutineFunction, Coroutines, Loop, Runtime, Step, Workers, WorkSource
+from futurama.runtime import (
+    CoroutineFunction,
+    Coroutines,
+    Loop,
+    NeverTwice,
+    Runtime,
+    Step,
+    Workers,
+    WorkSource,
+)
 from futurama.times import from_us, to_us, to_utc
 from futurama.triggers import Trigger
 
@@ -57,6 +66,7 @@ class VirtualTime(Runtime):
     def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> None:
         self._now_us = to_us(to_utc(start, field="start"))
         self._loops: list[_VirtualLoop] = []
+        self._never_twice = NeverTwice()
         self.queues: list[VirtualQueue] = []
 
     def now(self) -> datetime:
@@ -93,6 +103,10 @@ class VirtualTime(Runtime):
     def wall_us(self) -> int:
         """See :class:`~futurama.runtime.Runtime`."""
         return self._now_us
+
+    def never_twice_us(self, instant_us: int) -> int:
+        """See :class:`~futurama.runtime.Runtime`; shared by all queues of this time."""
+        return self._never_twice(instant_us)
 
     def sleep(self, seconds: float) -> None:
         """Time passes, but nothing else happens: the one thread there is sleeps."""
@@ -176,6 +190,9 @@ class _VirtualCoroutines:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Nothing to do: each coroutine is run where it is submitted."""
 
     def submit(self, run: CoroutineFunction) -> None:
         self._loop = self._loop or asyncio.new_event_loop()

@@ -45,10 +45,11 @@ class _MySQL(BackendConformance):
         """A backend on a new table."""
         server, database = _server_and_database()
         table = f"events{next(_tables)}"
-        yield MySQLBackend(
-            MySQLSettings(**server.settings(database), table_name=table, mysql6=cls.mysql6)
-        )
-        server.execute(f"DROP TABLE IF EXISTS `{database}`.`{table}`")
+        settings = {**server.settings(database), "table_name": table, "mysql6": cls.mysql6}
+        try:
+            yield MySQLBackend(MySQLSettings(**settings))
+        finally:
+            server.execute(f"DROP TABLE IF EXISTS `{database}`.`{table}`")
 
     @classmethod
     def connector(cls, backend: EventBackend) -> Callable[[], EventBackend]:

@@ -77,7 +77,7 @@ def test_overridden_tests_are_noticed() -> None:
         def test_claim_order(self) -> None:
             """Nothing is looked at."""
 
-    Cheats.test_count = None  # type: ignore[assignment]  -- what someone might do
+    setattr(Cheats, "test_count", None)  # noqa: B010 -- what someone might do, and mypy forbids
     with pytest.raises(AssertionError, match="test_claim_order, test_count"):
         Cheats().test_suite_is_whole()
 
@@ -164,9 +164,9 @@ def test_thorough_profile_looks_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """It tries many more examples, and other ones each time."""
     usual = profile()
     monkeypatch.setenv("FUTURAMA_CONFORMANCE", "thorough")
-    assert profile().examples > 10 * usual.examples
-    assert usual.settings().derandomize
-    assert not profile().settings().derandomize
+    assert profile().times >= 10 * usual.times
+    assert usual.settings(examples=1).derandomize
+    assert not profile().settings(examples=1).derandomize
 
 
 def test_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ def test_unit_test_of_the_readme_passes() -> None:
     (example,) = (block for block in blocks("python") if "def test_" in block)
     namespace: dict[str, object] = {}
     exec(example, namespace)
-    test = namespace["test_reminder_is_sent_after_a_week"]
+    test = namespace["test_reminder_is_sent_after_a_day"]
     assert callable(test)
     test()
 

@@ -139,6 +139,8 @@ def test_restored_calls_are_called_once(held: HeldClaims, clock: Clock) -> None:
     held.withdraw(one.claim.id)
     held.restore(one)
     held.restore(one)
+    assert held.next_now() is None, "only a renewal can tell whether it is still held"
+    held.renewed(one, lease_end_us=clock.monotonic_us() + LEASE_US)
     handed_out = [held.next_now(), held.next_now(), held.next_now()]
     assert handed_out.count(one) >= 1
     assert [held.start(each) for each in handed_out if each].count(True) == 1

@@ -242,6 +242,7 @@ async def nothing() -> None:
 def coroutines(runtime: ThreadRuntime) -> Iterator[Coroutines]:
     """Three at a time."""
     made = runtime.make_coroutines("test-coroutines", 3)
+    made.start()
     yield made
     made.close(nothing)
 
@@ -319,7 +320,8 @@ def test_a_blocked_event_loop_does_not_block_stopping(
     """P9: a coroutine that blocks the whole loop (``time.sleep`` instead of ``asyncio.sleep``)
     cannot keep ``join`` and ``close`` from returning."""
     monkeypatch.setattr("futurama.runtime._GRACE_SECONDS", 0.05)
-    coroutines = runtime.make_coroutines("test-blocked", 3)
+    coroutines: Any = runtime.make_coroutines("test-blocked", 3)
+    coroutines.start()
     blocked, gate = threading.Event(), threading.Event()
 
     async def block() -> None:
@@ -339,6 +341,7 @@ def test_a_blocked_event_loop_does_not_block_stopping(
 def test_closing_runs_the_last_coroutine(runtime: ThreadRuntime) -> None:
     """What must be given back is given back on the loop itself."""
     coroutines = runtime.make_coroutines("test-last", 1)
+    coroutines.start()
     names: list[str] = []
 
     async def last() -> None:
