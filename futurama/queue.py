@@ -243,7 +243,7 @@ class Queue:
         outcome = self._adders[if_exists].call(event)
         if outcome is AddOutcome.REFUSED:
             raise EventExistsError(event.id)
-        self._created([event], [outcome])
+        self._created([event], [outcome], if_exists)
         return event.id
 
     def create_many(
@@ -280,7 +280,7 @@ class Queue:
                 for event, outcome in zip(chunk, outcomes, strict=True)
                 if outcome is AddOutcome.REFUSED
             ]
-            self._created(chunk, outcomes)
+            self._created(chunk, outcomes, if_exists)
         if refused:
             raise EventExistsError(*refused)
         return [event.id for event in events]
@@ -464,14 +464,17 @@ class Queue:
         check_payload(encoded, self._backend.capabilities)
         return encoded
 
-    def _created(self, events: Sequence[NewEvent], outcomes: Sequence[AddOutcome]) -> None:
+    def _created(
+        self, events: Sequence[NewEvent], outcomes: Sequence[AddOutcome], if_exists: IfExists
+    ) -> None:
         stored = [
             event
             for event, outcome in zip(events, outcomes, strict=True)
             if outcome in {AddOutcome.ADDED, AddOutcome.REPLACED}
         ]
         self._stats.count("created", len(stored))
-        if self._scheduler is not None and AddOutcome.REPLACED in outcomes:
+        # A repeat after a lost answer says ADDED where the first try has replaced.
+        if self._scheduler is not None and if_exists == "replace":
             for event in stored:
                 self._scheduler.forget_replaced(event.id, event.created)
         if stored:

@@ -48,6 +48,9 @@ class Reporter:
 
     Args:
         on_acknowledged: told of each batch of reports that the backend has accepted.
+
+    Attributes:
+        is_pausing: the last step failed and will be repeated; a new report is no reason to hurry.
     """
 
     def __init__(
@@ -67,16 +70,12 @@ class Reporter:
         self._stats = stats
         self._on_acknowledged = on_acknowledged
         self._pending: deque[Report] = deque()
+        self.is_pausing = False
         self._health = Health("reporting how calls ended", stats)
 
     def __len__(self) -> int:
         """How many reports wait."""
         return len(self._pending)
-
-    @property
-    def is_failing(self) -> bool:
-        """Whether the last batch could not be written: then new reports are no reason to try again."""
-        return self._health.is_failing
 
     def add(self, report: Report) -> None:
         """Leave a report for the next batch."""
@@ -84,12 +83,14 @@ class Reporter:
 
     def step(self) -> float:
         """Write all that waits; see :data:`futurama.runtime.Step`."""
+        self.is_pausing = False
         while self._pending:
             batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
             try:
                 self._write(batch)
             except Exception as exc:  # whatever it is, what is held must not be held for ever
                 self._keep(batch, exc)
+                self.is_pausing = True
                 return self._health.failed(exc)
             self._health.worked()
         return math.inf

@@ -312,7 +312,7 @@ class Scheduler:
                     self._reporter.lose([each])
                 else:
                     self._held.forget([each])  # its report will be refused and counted
-            self._workers.wake()
+        self._workers.wake()
         earliest_us = self._held.earliest_lease_end_us()
         if earliest_us is None:
             return self._lease_us * _RENEWED_AFTER_SHARE / 1e6
@@ -336,7 +336,7 @@ class Scheduler:
 
     def _report(self, report: Report) -> None:
         self._reporter.add(report)
-        if not self._reporter.is_failing:
+        if not self._reporter.is_pausing:
             self._report_loop.wake()
 
     def _acknowledged(self, reports: Sequence[Report]) -> None:

@@ -128,6 +128,12 @@ class FaultyBackend:
         self.settled: list[Settlement] = []
         self._plans: dict[str, deque[Fault]] = {}
 
+    def heal(self) -> None:
+        """Forget all plans and outages."""
+        self._plans.clear()
+        self.outage = None
+        self.bad_ids.clear()
+
     def plan(self, operation: str, *faults: Fault) -> None:
         """Let these happen to the next calls of ``operation``, one each."""
         self._plans.setdefault(operation, deque()).extend(faults)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
+from unittest import mock
 from unittest.mock import MagicMock
 
 import pytest
@@ -722,3 +724,94 @@ def test_a_coroutine_may_stop_its_own_queue() -> None:
     assert stopped.wait(60)
     with pytest.raises(QueueStoppedError):
         queue.create("stop", timedelta())
+
+
+def test_a_move_that_failed_for_good_is_not_trusted(world: World) -> None:
+    """P6: what was perhaps given back is called only after a renewal, so a CANCELLED stays true."""
+    queue, other = world.queue(operation_timeout_sec=1), world.queue({})
+    event_id = held_event(world, queue)
+    world.backend.plan("settle", fails_after(unknown()), *[fails(unavailable())] * 50)
+    with pytest.raises(BackendUnavailableError):
+        queue.reschedule(event_id, timedelta(hours=1))
+    world.backend.heal()
+    assert other.cancel(event_id) is CancelOutcome.CANCELLED
+    queue.advance(timedelta(minutes=1))
+    assert world.calls == []
+
+
+def test_a_replaced_event_is_not_called(world: World) -> None:
+    """An event that this instance holds and that is replaced here is not called any more."""
+    queue = world.queue()
+    event_id = held_event(world, queue)
+    queue.create("note", timedelta(hours=1), "new", id=event_id, if_exists="replace")
+    queue.advance(timedelta(hours=2))
+    assert [event.data for _, event in world.calls] == ["new"]
+
+
+def test_a_new_claim_voids_the_old_one(world: World) -> None:
+    """P6: an id that was cancelled elsewhere and created again is called as the new event only."""
+    queue, other = world.queue(), world.queue({})
+    event_id = held_event(world, queue)
+    assert other.cancel(event_id) is CancelOutcome.IN_FLIGHT
+    queue.create("note", 150 * MILLISECOND, "new", id=event_id)
+    queue.advance(timedelta(0))
+    assert queue.cancel(event_id) is CancelOutcome.CANCELLED
+    queue.advance(timedelta(minutes=1))
+    assert world.calls == []
+
+
+def test_two_instances_cannot_both_create_an_id(world: World) -> None:
+    """In virtual time, too, the same id with the same data at the same instant is refused."""
+    one, other = world.queue(), world.queue()
+    one.create("note", SECOND, "same", id="order")
+    with pytest.raises(EventExistsError):
+        other.create("note", SECOND, "same", id="order")
+
+
+def test_created_counts_what_was_stored(world: World) -> None:
+    """Kept and refused events are not counted as created, replaced ones are."""
+    queue = world.queue()
+    queue.create("note", SECOND, id="a")
+    queue.create("note", SECOND, id="a", if_exists="keep")
+    with pytest.raises(EventExistsError):
+        queue.create("note", SECOND, id="a")
+    queue.create("note", SECOND, id="a", if_exists="replace")
+    assert queue.stats()["created"] == 2
+
+
+def test_a_requeue_in_doubt(world: World) -> None:
+    """A dead letter whose requeue was answered by nobody is not said to be none."""
+    queue = world.queue({"note": lambda _: TriggerResult(EventStatus.ERROR)})
+    event_id = queue.create("note", timedelta())
+    queue.advance(SECOND)
+    world.backend.plan("requeue", fails_after(unknown()))
+    with pytest.raises(OutcomeUnknownError, match=event_id):
+        queue.requeue(event_id)
+
+
+def test_a_failed_start_leaves_nothing_open() -> None:
+    """P8: when the clock cannot be read, the backend that was opened for it is closed."""
+    queue = Queue({}, Config(backend="memory"))
+    closed = MagicMock()
+    with (
+        mock.patch.object(MemoryBackend, "now", side_effect=unavailable()),
+        mock.patch.object(MemoryBackend, "close", closed),
+        pytest.raises(BackendUnavailableError),
+    ):
+        queue.start()
+    assert closed.call_count == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+def test_a_forked_queue_says_so() -> None:
+    """P8: a queue that was opened before a fork is an error in the child, not a deadlock."""
+    with Queue({}, Config(backend="memory")) as queue:
+        child = os.fork()
+        if child == 0:
+            try:
+                queue.create("note", SECOND)
+            except QueueStoppedError:
+                os._exit(3)
+            os._exit(4)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 3

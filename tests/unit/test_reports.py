@@ -69,7 +69,7 @@ def test_reports_wait_for_the_backend(world: World, fault: object) -> None:
     desk.done(*desk.claims)
     world.backend.plan("settle", fault)  # type: ignore[arg-type]  # a fault
     assert desk.reporter.step() < 3
-    assert desk.reporter.is_failing is True
+    assert desk.reporter.is_pausing is True
     assert len(desk.reporter) == len(desk.held) == 3
     desk.reporter.step()
     assert desk.reporter._health._failures == 0
@@ -111,3 +111,16 @@ def test_bugs_of_a_backend_lose_only_one_batch(world: World) -> None:
     desk.reporter.step()
     assert desk.counted("succeeded") == 1
     assert len(desk.held) == 0
+
+
+def test_reports_go_on_after_others_were_given_up(world: World) -> None:
+    """P9: when a failing batch has ended with its lease, the next report does not wait for ever."""
+    queue = world.queue(consumer_lock_timeout_sec=3)
+    world.backend.outage, world.backend.broken = unavailable, {"settle", "renew"}
+    queue.create("note", timedelta())
+    queue.advance(10 * SECOND)
+    world.backend.outage = None
+    queue.create("note", timedelta())
+    queue.advance(10 * SECOND)
+    assert queue.stats()["held"] == queue.stats()["unreported"] == 0
+    assert sum(world.memory.count().values()) == 0

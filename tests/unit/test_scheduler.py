@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from futurama import Event
+from futurama import Event, Queue
 from futurama.backend import ClaimBatch, SettlementKind, State
+from futurama.backends.memory import MemoryBackend
 from futurama.testing import VirtualQueue
 from futurama.times import ceil_to
 from tests.unit.support import (
@@ -26,6 +28,7 @@ from tests.unit.support import (
     fails,
     fails_after,
     meanwhile,
+    memory_config,
     new_event,
     unavailable,
     unknown,
@@ -528,3 +531,28 @@ def test_an_event_of_one_instance_is_called_in_time_by_another(world: World) -> 
         producer.create("note", 10 * SECOND)
         world.advance(seconds=11)
         assert [when for when, _ in world.calls] == [START + 11 * SECOND]
+
+
+def test_stuck_workers_give_their_events_to_others() -> None:
+    """P9: while all workers hang, what they cannot call is called by another instance."""
+    backend, gate, done = MemoryBackend(), threading.Event(), threading.Event()
+    called: set[str] = set()
+
+    def note(event: Event) -> None:
+        called.add(event.id)
+        if len(called) == 20:
+            done.set()
+
+    def hang(_: Event) -> None:
+        gate.wait(60)
+
+    config = memory_config(
+        consumer_lock_timeout_sec=0.5, max_worker_threads=2, consumer_time_window_sec=0.1
+    )
+    stuck = Queue({"hang": hang, "note": note}, config, backend=backend)
+    with stuck:
+        stuck.create_many([("hang", timedelta())] * 2 + [("note", timedelta())] * 20)
+        with Queue({"note": note, "hang": note}, config, backend=backend):
+            assert done.wait(60)
+        gate.set()
+    assert stuck.stats()["lost"] == 0
