@@ -4,6 +4,15 @@ Subclass :class:`BackendConformance` and run pytest, or call :func:`check`, or r
 ``python -m futurama.conformance``. ``docs/conformance.md`` lists the laws.
 """
 
+try:
+    import hypothesis as _hypothesis  # noqa: F401 -- only to say what is missing
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        f"the conformance suite needs hypothesis ({exc}); install it: "
+        'pip install "futurama[conformance]"',
+        name=exc.name,
+    ) from exc
+
 from futurama.conformance.failure import LawBroken
 from futurama.conformance.laws import LAWS, Law
 from futurama.conformance.runner import Report, Result, check, check_suite

@@ -1,4 +1,4 @@
-"""A unit test of code that schedules events: a week passes in a millisecond."""
+"""A unit test of code that schedules events: a week passes in a second."""
 
 from datetime import timedelta
 from typing import Any

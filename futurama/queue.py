@@ -94,6 +94,8 @@ class Queue:
         ConfigError: the configuration is wrong.
     """
 
+    _poll_at_least_seconds = 0.0
+
     def __init__(
         self,
         triggers: Mapping[str, Trigger] | None = None,
@@ -103,6 +105,7 @@ class Queue:
         retries: Mapping[str, RetryPolicy] | None = None,
         runtime: Runtime | None = None,
     ) -> None:
+        _check_arguments(triggers, config)
         self._config = config or Config()
         self._default_policy = RetryPolicy(
             max_retry=self._config.max_retry,
@@ -152,6 +155,9 @@ class Queue:
                     clock=self._clock,
                     runtime=self._runtime,
                     stats=self._stats,
+                    poll_seconds=max(
+                        self._config.consumer_sleep_msec / 1000, self._poll_at_least_seconds
+                    ),
                 )
                 scheduler.start()
                 self._scheduler = scheduler
@@ -557,6 +563,16 @@ def _in_doubt(outcome: CancelOutcome, *, is_in_doubt: bool) -> CancelOutcome:
     return (
         CancelOutcome.IN_FLIGHT if is_in_doubt and outcome is CancelOutcome.NOT_FOUND else outcome
     )
+
+
+def _check_arguments(triggers: object, config: object) -> None:
+    if triggers is not None and not isinstance(triggers, Mapping):
+        raise TypeError(f"triggers must map trigger types to triggers, got {triggers!r}")
+    if config is not None and not isinstance(config, Config):
+        raise TypeError(
+            f"config must be a Config, got {type(config).__name__}; make one with "
+            "Config.from_file(path), Config.from_mapping(mapping) or Config(key=value)"
+        )
 
 
 def _check_if_exists(if_exists: str) -> None:

@@ -146,8 +146,8 @@ class Reporter:
             self._held.forget([held])
             self._stats.count("lost")
             _log.warning(
-                "the claim on event %s (attempt %d) was lost before it was reported; the event is "
-                "called again unless it was cancelled", held.claim.id, held.claim.attempt,
+                "the claim on event %s (attempt %d) was lost before it was reported: the event was "
+                "cancelled or replaced, or its lease has ended and it is called again", held.claim.id, held.claim.attempt,
             )  # fmt: skip
 
 

@@ -81,6 +81,7 @@ class Scheduler:
         clock: the backend's clock.
         runtime: runs the steps.
         stats: counts.
+        poll_seconds: the longest time between two looks for due events.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Scheduler:
         clock: BackendClock,
         runtime: Runtime,
         stats: Stats,
+        poll_seconds: float,
     ) -> None:
         self._backend = backend
         self._config = config
@@ -103,7 +105,7 @@ class Scheduler:
         self._stats = stats
         self._lease_us = int(config.consumer_lock_timeout_sec * 1e6)
         self._look_ahead = timedelta(seconds=config.consumer_time_window_sec)
-        self._poll_seconds = config.consumer_sleep_msec / 1000
+        self._poll_seconds = poll_seconds
         self._held = HeldClaims(
             now_us=clock.now_us,
             monotonic_us=runtime.monotonic_us,

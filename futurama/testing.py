@@ -218,6 +218,9 @@ class VirtualQueue(Queue):
         retries: as for ``Queue``.
     """
 
+    # All queues of one time tell each other what they store, so looking often finds nothing more.
+    _poll_at_least_seconds = 60.0
+
     def __init__(
         self,
         triggers: Mapping[str, Trigger] | None = None,
@@ -230,7 +233,7 @@ class VirtualQueue(Queue):
         self.time = time or VirtualTime()
         super().__init__(
             triggers,
-            config or Config(backend="memory", consumer_sleep_msec=60_000),
+            config or Config(backend="memory"),
             backend=backend or _memory_backend(now=self.time.now),
             retries=retries,
             runtime=self.time,

@@ -11,7 +11,7 @@ from futurama.cli.instance import run
 from futurama.cli.looking import list_events, show, stats
 from futurama.cli.output import one_line
 from futurama.cli.store import check, migrate
-from futurama.cli.writing import cancel, create
+from futurama.cli.writing import cancel, create, requeue
 from futurama.errors import FuturamaError
 
 __all__ = ["app"]
@@ -46,7 +46,7 @@ def app() -> None:
     """
 
 
-for _command in (demo, run, create, cancel, show, list_events, stats, migrate, check):
+for _command in (demo, run, create, cancel, requeue, show, list_events, stats, migrate, check):
     app.add_command(_command)
 
 

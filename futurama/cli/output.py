@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from futurama import payload
@@ -39,7 +39,12 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         for row in rows:
             click.echo("\t".join(row))
         return
-    table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False)
+    # The first column is what other commands want to be given; nothing is ever cut.
+    columns = [
+        Column(heading, overflow="fold", no_wrap=not index)
+        for index, heading in enumerate(headings)
+    ]
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

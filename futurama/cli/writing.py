@@ -19,7 +19,7 @@ from futurama.errors import EventExistsError, InvalidEventError
 from futurama.events import CancelOutcome, check_id, check_trigger_type
 from futurama.queue import Queue
 
-__all__ = ["cancel", "create"]
+__all__ = ["cancel", "create", "requeue"]
 
 _SHOWN = 60
 """How many characters of what is not JSON the error repeats."""
@@ -113,6 +113,26 @@ def cancel(
             else:
                 click.echo(f"{outcome.value}\t{visible(event_id)}")
     ctx.exit(0 if all_cancelled else 1)
+
+
+@click.command(short_help="Call dead letters again.")
+@click.argument("event_ids", metavar="ID...", nargs=-1, required=True)
+@config_option
+@click.pass_context
+def requeue(ctx: click.Context, *, event_ids: tuple[str, ...], config: Config) -> None:
+    """Call dead letters again, now, with their attempts counted anew; `list --state dead` shows them.
+
+    The exit status is 0 if all of them were dead letters, otherwise 1.
+    """
+    for event_id in event_ids:
+        check_id(event_id)
+    all_were_dead = True
+    with Queue(config=config) as queue:
+        for event_id in event_ids:
+            was_dead = queue.requeue(event_id)
+            all_were_dead &= was_dead
+            click.echo(f"{'requeued' if was_dead else 'no_dead_letter'}\t{visible(event_id)}")
+    ctx.exit(0 if all_were_dead else 1)
 
 
 def _require_durable(backend: EventBackend) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from futurama.backend import Query
+from futurama.backend import Query, Settlement
 from tests.cli.conftest import Cli, assert_one_error
 
 FOREVER = "2100-01-01T00:00:00Z"
@@ -150,3 +150,19 @@ def test_ids_cannot_write_to_the_terminal(cli: Cli) -> None:
     event_id = "\x1b[2J\n"
     assert cli("create", "http", FOREVER, "--id", event_id).stdout == "\\u001b[2J\\n\n"
     assert cli("cancel", event_id).stdout == "cancelled\t\\u001b[2J\\n\n"
+
+
+def test_requeue_calls_dead_letters_again(cli: Cli) -> None:
+    """A dead letter waits again with its attempts counted anew; anything else is said to be none."""
+    cli.json("create", "http", "now", "--id", "a")
+    with cli.backend() as backend:
+        now = backend.now()
+        lease = now + timedelta(minutes=1)
+        claims = backend.claim(
+            owner="x", now=now, due_before=now, lease_until=lease, limit=1
+        ).claims
+        backend.settle([Settlement.bury(claims[0], "no")], now=now)
+    result = cli("requeue", "a", "b")
+    assert (result.exit_code, result.stdout) == (1, "requeued\ta\nno_dead_letter\tb\n")
+    shown = cli.json("show", "a")
+    assert (shown["state"], shown["attempt"], shown["reason"]) == ("waiting", 0, None)

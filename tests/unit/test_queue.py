@@ -791,14 +791,14 @@ def test_a_requeue_in_doubt(world: World) -> None:
 
 def test_a_failed_start_leaves_nothing_open() -> None:
     """P8: when the clock cannot be read, the backend that was opened for it is closed."""
-    queue = Queue({}, Config(backend="memory"))
     closed = MagicMock()
     with (
         mock.patch.object(MemoryBackend, "now", side_effect=unavailable()),
         mock.patch.object(MemoryBackend, "close", closed),
-        pytest.raises(BackendUnavailableError),
     ):
-        queue.start()
+        queue = Queue({}, Config(backend="memory"))
+        with pytest.raises(BackendUnavailableError):
+            queue.start()
     assert closed.call_count == 1
 
 

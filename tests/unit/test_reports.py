@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from futurama.backend import Claim, Settlement
@@ -9,7 +11,7 @@ from futurama.clock import BackendClock
 from futurama.held import HeldClaims
 from futurama.reports import Report, Reporter
 from futurama.stats import Stats
-from tests.unit.support import World, fails, fails_after, new_event, unavailable, unknown
+from tests.unit.support import SECOND, World, fails, fails_after, new_event, unavailable, unknown
 
 
 class Desk:
