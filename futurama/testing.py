@@ -212,7 +212,9 @@ class VirtualQueue(Queue):
 
     Args:
         triggers: as for ``Queue``.
-        config: as for ``Queue``, its keys with their defaults for the memory backend.
+        config: as for ``Queue``, its keys with their defaults for the memory backend. Events that
+            something else than a queue of this time stores are seen within a minute, or within
+            ``consumer_sleep_msec`` if that is longer.
         time: shared with other queues; by default one of its own.
         backend: shared with other queues; by default an empty one in memory.
         retries: as for ``Queue``.
