@@ -31,6 +31,10 @@ def _server_and_database() -> tuple[MariaDB | ExternalMySQL, str]:
     except ServerMissingError as error:
         raise SkipTest(str(error)) from error
     atexit.register(stack.close)
+    if isinstance(server, MariaDB):
+        # Hostile defaults for sessions: whatever matters, the backend must have set itself.
+        server.execute("SET GLOBAL time_zone = '-09:30', sql_mode = ''")
+        server.execute("SET GLOBAL tx_isolation = 'SERIALIZABLE'")
     database = server.create_database("conformance")
     stack.callback(server.drop_database, database)
     return server, database
