@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("run",),
     "create": ("create", "http", "now"),
     "cancel": ("cancel", "a"),
+    "requeue": ("requeue", "a"),
     "show": ("show", "a"),
     "list": ("list",),
     "stats": ("stats",),
