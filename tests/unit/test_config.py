@@ -137,7 +137,7 @@ def test_keys_must_be_text() -> None:
     [
         ("", "is not JSON"),
         ("{", "line 1, column 2"),
-        ('{\n "port": 1,\n}', "line 3, column 1"),
+        ('{\n "port": ?\n}', "line 2, column 10"),
         ("[1]", "must contain one JSON object, got list"),
         ("null", "must contain one JSON object, got NoneType"),
         ('{"host": "a", "host": "b"}', "'host' is given twice"),
