@@ -40,7 +40,7 @@ class Figure:
         name: what was measured.
         value: the number.
         unit: of the number.
-        goal: what it should reach, as in docs/performance.md; empty if there is no goal.
+        goal: what it should reach; empty if there is no goal.
     """
 
     name: str
