@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -p tests.no_silent_skips
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all lint format types imports unit conformance coverage wheel server \
+.PHONY: help demo test test-all lint format types imports unit conformance coverage wheel servers \
   docs bench constraints clean
 
 help: ## this list
@@ -39,10 +39,10 @@ imports: $(VENV)/.dev ## the import contracts of the architecture
 unit: $(VENV)/.dev ## the quick tests alone: no server, no processes
 	@$(PYTEST) tests/unit $(FLAGS)
 
-conformance: $(VENV)/.dev server ## the conformance suite on every backend
+conformance: $(VENV)/.dev servers ## the conformance suite on every backend
 	@$(PYTEST) tests/conformance $(FLAGS)
 
-coverage: $(VENV)/.dev server ## all tests; fails below the floor of branch coverage
+coverage: $(VENV)/.dev servers ## all tests; fails below the floor of branch coverage
 	@$(PYTEST) --cov --cov-report=term $(FLAGS)
 
 wheel: $(VENV)/.dev ## build wheel and sdist into dist/ and try them in empty environments
@@ -51,13 +51,13 @@ wheel: $(VENV)/.dev ## build wheel and sdist into dist/ and try them in empty en
 	@ls dist/*
 	@FUTURAMA_TEST_DIST=dist $(PYTEST) tests/packaging $(FLAGS)
 
-server: # a MariaDB or MySQL binary, of which the tests start their own
-	@sh scripts/ensure_server.sh
+servers: # the binaries of the servers that tests start
+	@sh scripts/ensure_servers.sh
 
 docs: $(VENV)/.dev ## renew the page that is made from the code
 	@$(BIN)/python docs/make_configuration.py > docs/configuration.md
 
-bench: $(VENV)/.dev server ## the measured claims
+bench: $(VENV)/.dev servers ## the measured claims
 	@$(BIN)/python -m benchmarks $(FLAGS)
 
 constraints: ## resolve the newest versions of all tools into constraints.txt
