@@ -5,6 +5,8 @@ FLAGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -p tests.no_silent_skips
+# All tests of a class or module stay in one process, which starts its own servers.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadscope
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -43,7 +45,7 @@ conformance: $(VENV)/.dev servers ## the conformance suite on every backend
 	@$(PYTEST) tests/conformance $(FLAGS)
 
 coverage: $(VENV)/.dev servers ## all tests; fails below the floor of branch coverage
-	@$(PYTEST) --cov --cov-report=term $(FLAGS)
+	@$(PYTEST) $(PARALLEL) --cov --cov-report=term $(FLAGS)
 
 wheel: $(VENV)/.dev ## build wheel and sdist into dist/ and try them in empty environments
 	@rm -rf build dist

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl as tls
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self
 
@@ -17,17 +18,13 @@ from pymysql.constants import FIELD_TYPE
 from pymysql.converters import conversions
 from sqlalchemy import exc
 
-from futurama.backend import Capabilities, Finding
-from futurama.backends.sql import Dialect, SQLBackend
-from futurama.backends.sql.errors import MYSQL_FAULTS, Fault, driver_error, translate
+from futurama.backend import Finding
+from futurama.backends.sql import ServerDialect, ServerSettings, SQLBackend
+from futurama.backends.sql.errors import MYSQL_FAULTS, Fault
 from futurama.backends.sql.mysql_diagnosis import diagnose
-from futurama.backends.sql.statements import (
-    DUE_INDEX,
-    MAX_OWNER_BYTES,
-    SCHEMA_TABLE,
-    check_table_name,
-)
-from futurama.errors import BackendSetupError, ConfigError
+from futurama.backends.sql.rows import portions
+from futurama.backends.sql.statements import DUE_INDEX, MAX_OWNER_BYTES, SCHEMA_TABLE
+from futurama.errors import BackendSetupError
 from futurama.events import MAX_ID_BYTES, MAX_TYPE_BYTES
 from futurama.settings import key
 
@@ -54,7 +51,7 @@ _SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 
 
 @attrs.frozen
-class MySQLSettings:
+class MySQLSettings(ServerSettings):
     """The configuration keys of the MySQL backend."""
 
     host: str = key("127.0.0.1", "name or address of the server")
@@ -62,52 +59,10 @@ class MySQLSettings:
     username: str = key("root", "who logs in")
     password: str = key("", "the password of that user", secret=True)
     db_name: str = key("futurama", "the database; created at the first start if that is allowed")
-    table_name: str = key("events", "the table of events; queues with different tables are apart")
     mysql6: bool = key(
         default=True,
         doc="store times as DATETIME(6), to the microsecond; false: DATETIME, whole seconds, for "
         "servers without fractional seconds",
-    )
-    max_open_connection: int = key(
-        10, "at most so many connections per instance", unit="connections", minimum=1
-    )
-    create_schema: bool = key(
-        default=True,
-        doc="create or upgrade database and table at the start; false: `futurama migrate` does",
-    )
-    connect_timeout_sec: float = key(
-        10.0, "how long connecting may take", unit="s", minimum=0.001, maximum=86_400
-    )
-    read_timeout_sec: float = key(
-        30.0,
-        "how long the server may take to answer or to accept data",
-        unit="s",
-        minimum=0.001,
-        maximum=86_400,
-    )
-    pool_timeout_sec: float = key(
-        10.0,
-        "how long a call may wait for one of the connections",
-        unit="s",
-        minimum=0,
-        maximum=86_400,
-    )
-    lock_wait_timeout_sec: int = key(
-        3,
-        "how long the server waits for a row or table that is locked",
-        unit="s",
-        minimum=1,
-        maximum=86_400,
-    )
-    ssl: bool = key(default=False, doc="encrypt connections, and refuse servers that cannot")
-    ssl_ca: str | None = key(
-        None, "with ssl: file of the certificates to trust; null: the system's"
-    )
-    ssl_verify: bool = key(
-        default=True, doc="with ssl: check the server's certificate and host name"
-    )
-    max_data_bytes: int = key(
-        1024 * 1024, "longest data of one event, encoded as JSON", unit="bytes", minimum=1
     )
 
 
@@ -125,20 +80,8 @@ class MySQLBackend(SQLBackend):
 
     def __init__(self, settings: MySQLSettings | None = None) -> None:
         settings = settings or MySQLSettings()
-        _check(settings)
-        dialect = MySQLDialect(settings)
+        super().__init__(MySQLDialect(settings), settings)
         self._settings = settings
-        super().__init__(
-            dialect,
-            table_name=settings.table_name,
-            create_schema=settings.create_schema,
-            capabilities=Capabilities(
-                durable=True,
-                shared=True,
-                resolution=dialect.resolution,
-                max_data_bytes=settings.max_data_bytes,
-            ),
-        )
 
     @classmethod
     def from_settings(cls, settings: MySQLSettings) -> Self:
@@ -163,50 +106,28 @@ class MySQLBackend(SQLBackend):
             )
 
 
-class MySQLDialect(Dialect):
+class MySQLDialect(ServerDialect):
     """MySQL and MariaDB through PyMySQL."""
 
     name = "mysql"
+    url = "mysql+pymysql://"
+    driver_error = pymysql.err.MySQLError
     max_in_list = _MAX_IN_LIST
+    max_data_bytes = _MAX_MEDIUMBLOB_BYTES
+    _settings: MySQLSettings
 
     def __init__(self, settings: MySQLSettings) -> None:
-        self._settings = settings
-        self.place = f"{settings.username}@{settings.host}:{settings.port}/{settings.db_name}"
+        place = f"{settings.username}@{settings.host}:{settings.port}/{settings.db_name}"
+        super().__init__(settings, place)
         self.resolution = timedelta(microseconds=1) if settings.mysql6 else timedelta(seconds=1)
         self._tls: tls.SSLContext | None = None
         self._utc_timestamp = "SELECT UTC_TIMESTAMP(6)"
 
     def make_engines(self) -> tuple[sa.Engine, sa.Engine]:
-        """Two pools that together have at most ``max_open_connection`` connections."""
+        """See :class:`ServerDialect`."""
+        engines = super().make_engines()
         self._tls = self._make_tls()
-        size = self._settings.max_open_connection
-        readers = 2 if size > 3 else 1  # noqa: PLR2004 -- a small share
-        writer = self._engine(max(size - readers, 1), autocommit=False)
-        if size == 1:
-            return writer, writer
-        return writer, self._engine(readers, autocommit=True)
-
-    def _engine(self, size: int, *, autocommit: bool) -> sa.Engine:
-        options: dict[str, Any] = (
-            {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
-            if autocommit
-            else {}
-        )
-        return sa.create_engine(
-            "mysql+pymysql://",
-            creator=lambda: self._connect(autocommit=autocommit),
-            poolclass=sa.QueuePool,
-            pool_size=size,
-            max_overflow=0,
-            pool_timeout=self._settings.pool_timeout_sec,
-            pool_pre_ping=True,
-            pool_use_lifo=True,  # busy connections stay warm, idle ones are left to time out
-            # A Connection that is closed inside a transaction has rolled it back already; a second
-            # ROLLBACK would cost each call a round trip.
-            pool_reset_on_return=None,
-            hide_parameters=True,
-            **options,
-        )
+        return engines
 
     def _connect(self, *, autocommit: bool, use_database: bool = True) -> Any:
         settings = self._settings
@@ -227,11 +148,6 @@ class MySQLDialect(Dialect):
                 ssl=self._tls,
                 ssl_disabled=self._tls is None,
             )
-        except UnicodeError as error:
-            raise BackendSetupError(
-                f"the key host, {settings.host!r}, cannot be a host name ({error})",
-                backend=self.name,
-            ) from error
         except RuntimeError as error:  # the package cryptography is missing
             raise BackendSetupError(f"{self.place}: {error}", backend=self.name) from error
         try:
@@ -253,14 +169,7 @@ class MySQLDialect(Dialect):
         settings = self._settings
         if not settings.ssl:
             return None
-        try:
-            context = tls.create_default_context(cafile=settings.ssl_ca)
-        except OSError as error:
-            raise BackendSetupError(
-                f"{self.place}: cannot read the certificates in the file that the key ssl_ca "
-                f"names, {settings.ssl_ca!r} ({error})",
-                backend=self.name,
-            ) from error
+        context = tls.create_default_context(cafile=settings.ssl_ca)
         # The certificates that MySQL servers make for themselves do not pass the strict rules.
         context.verify_flags &= ~tls.VERIFY_X509_STRICT
         if not settings.ssl_verify:
@@ -268,13 +177,8 @@ class MySQLDialect(Dialect):
             context.verify_mode = tls.CERT_NONE
         return context
 
-    def fault(self, error: BaseException) -> tuple[Fault, str]:
+    def _fault(self, error: BaseException) -> tuple[Fault, str]:
         """By the number of the error, else by the class that PyMySQL chose for it."""
-        if isinstance(error, exc.TimeoutError):
-            return Fault.UNAVAILABLE, (
-                "no connection became free within pool_timeout_sec; raise max_open_connection"
-            )
-        error = driver_error(error)
         if isinstance(getattr(error, "original_exception", None), tls.SSLError):
             return MYSQL_FAULTS[2026]
         code = error.args[0] if error.args else None
@@ -330,26 +234,12 @@ class MySQLDialect(Dialect):
             ) ENGINE=InnoDB""",
         )
 
-    def prepare(self) -> Sequence[str]:
-        """Create the database if it is missing."""
-        try:
-            try:
-                self._connect(autocommit=True).close()
-            except pymysql.err.MySQLError as error:
-                if self.fault(error)[0] is not Fault.MISSING:
-                    raise
-            else:
-                return []
-            connection = self._connect(autocommit=True, use_database=False)
-            try:
-                name = self._settings.db_name.replace("`", "``")
-                connection.cursor().execute(f"CREATE DATABASE IF NOT EXISTS `{name}`")
-            finally:
-                connection.close()
-        except pymysql.err.MySQLError as error:
-            fault, advice = self.fault(error)
-            raise translate(error, fault, advice, backend=self.name, place=self.place) from error
-        return [f"Created the database {self._settings.db_name!r}."]
+    def _create_database(self) -> str:
+        name = self._settings.db_name
+        with contextlib.closing(self._connect(autocommit=True, use_database=False)) as connection:
+            quoted = name.replace("`", "``")
+            connection.cursor().execute(f"CREATE DATABASE IF NOT EXISTS `{quoted}`")
+        return name
 
     def check(self, connection: sa.Connection, table_name: str) -> None:
         """Refuse a table whose times round, one without transactions, and too small packets."""
@@ -417,7 +307,7 @@ class MySQLDialect(Dialect):
         assignments = ", ".join(
             f"t.{column} = d.{name}" for column, name in zip(columns, names, strict=True)
         )
-        for some in _portions(rows):
+        for some in portions(rows, max_rows=_MAX_UPDATED_ROWS, max_bytes=_MAX_UPDATED_BYTES):
             derived = first + others * (len(some) - 1)
             statement = (
                 f"UPDATE ({derived}) AS d STRAIGHT_JOIN `{table_name}` AS t FORCE INDEX (PRIMARY) "  # noqa: S608 -- names only, checked
@@ -426,43 +316,12 @@ class MySQLDialect(Dialect):
             connection.exec_driver_sql(statement, tuple(value for row in some for value in row))
 
 
-def _check(settings: MySQLSettings) -> None:
-    check_table_name(settings.table_name)
-    if settings.max_data_bytes > _MAX_MEDIUMBLOB_BYTES:
-        raise ConfigError(
-            f"configuration key 'max_data_bytes' must be at most {_MAX_MEDIUMBLOB_BYTES}, "
-            f"got {settings.max_data_bytes}",
-            key="max_data_bytes",
-        )
-    if settings.ssl_ca is not None and not settings.ssl:
-        raise ConfigError(
-            f"configuration key 'ssl_ca' is {settings.ssl_ca!r} but 'ssl' is false: nothing would "
-            "be encrypted; set ssl to true",
-            key="ssl_ca",
-        )
-
-
 def _check_encryption(cursor: Any) -> None:
     """Older PyMySQL goes on in plain text when the server offers no TLS."""
     cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
     _, cipher = cursor.fetchone()
     if not cipher:
         raise pymysql.err.OperationalError(2026, "the server offers no TLS")
-
-
-def _portions(rows: list[Any]) -> Iterator[list[Any]]:
-    """``rows`` in portions that one UPDATE may have."""
-    portion: list[Any] = []
-    size = 0
-    for row in rows:
-        row_size = sum(len(value) for value in row if isinstance(value, bytes))
-        if portion and (len(portion) == _MAX_UPDATED_ROWS or size + row_size > _MAX_UPDATED_BYTES):
-            yield portion
-            portion, size = [], 0
-        portion.append(row)
-        size += row_size
-    if portion:
-        yield portion
 
 
 def _escape_datetime(instant: datetime, _mapping: object = None) -> str:

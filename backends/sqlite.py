@@ -19,10 +19,10 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from futurama.backend import Capabilities, Finding, Verdict
+from futurama.backend import Finding, Verdict
 from futurama.backends.sql import Dialect, SQLBackend
 from futurama.backends.sql.errors import SQLITE_FAULTS, Fault, driver_error, translate
-from futurama.backends.sql.statements import DUE_INDEX, SCHEMA_TABLE, check_table_name
+from futurama.backends.sql.statements import DUE_INDEX, SCHEMA_TABLE
 from futurama.errors import BackendSetupError, ConfigError
 from futurama.settings import key
 from futurama.times import from_us, to_us
@@ -82,19 +82,8 @@ class SQLiteBackend(SQLBackend):
     def __init__(self, settings: SQLiteSettings | None = None) -> None:
         settings = settings or SQLiteSettings()
         _check(settings)
-        dialect = SQLiteDialect(settings)
+        super().__init__(SQLiteDialect(settings), settings)
         self._settings = settings
-        super().__init__(
-            dialect,
-            table_name=settings.table_name,
-            create_schema=settings.create_schema,
-            capabilities=Capabilities(
-                durable=True,
-                shared=True,
-                resolution=dialect.resolution,
-                max_data_bytes=settings.max_data_bytes,
-            ),
-        )
 
     @classmethod
     def from_settings(cls, settings: SQLiteSettings) -> Self:
@@ -131,6 +120,7 @@ class SQLiteDialect(Dialect):
     name = "sqlite"
     resolution = timedelta(microseconds=1)
     max_in_list = _MAX_IN_LIST
+    max_data_bytes = _MAX_DATA_BYTES
 
     def __init__(self, settings: SQLiteSettings) -> None:
         self._settings = settings
@@ -287,7 +277,6 @@ def _begin(connection: sa.Connection) -> None:
 
 
 def _check(settings: SQLiteSettings) -> None:
-    check_table_name(settings.table_name)
     if settings.path in {"", ":memory:"} or "\0" in settings.path:
         raise ConfigError(
             f"configuration key 'path' must name a file, got {settings.path!r}; the backend for "
@@ -299,12 +288,6 @@ def _check(settings: SQLiteSettings) -> None:
             f"configuration key 'synchronous' must be one of {', '.join(_SYNCHRONOUS)}, "
             f"got {settings.synchronous!r}",
             key="synchronous",
-        )
-    if settings.max_data_bytes > _MAX_DATA_BYTES:
-        raise ConfigError(
-            f"configuration key 'max_data_bytes' must be at most {_MAX_DATA_BYTES}, "
-            f"got {settings.max_data_bytes}",
-            key="max_data_bytes",
         )
 
 

@@ -16,15 +16,30 @@ from benchmarks.stores import STORES, Store
 from benchmarks.workloads import Figure
 
 BENCHMARKS: dict[str, tuple[set[str], Callable[[Store], list[Figure]]]] = {
-    "create-1": ({"sqlite", "mysql"}, partial(workloads.create, threads=1, events=1_000)),
-    "create-16": ({"sqlite", "mysql"}, partial(workloads.create, threads=16)),
-    "create-many": ({"memory", "sqlite", "mysql"}, workloads.create_many),
-    "run-1": ({"memory", "sqlite", "mysql"}, partial(workloads.run_backlog, processes=1)),
-    "run-2": ({"mysql"}, partial(workloads.run_backlog, processes=2)),
-    "lateness-200": ({"sqlite", "mysql"}, partial(workloads.lateness, rate=200)),
-    "lateness-1000": ({"memory", "sqlite", "mysql"}, partial(workloads.lateness, rate=1_000)),
-    "lateness-5000": ({"mysql"}, partial(workloads.lateness, rate=5_000)),
-    "idle": ({"sqlite", "mysql"}, workloads.idle),
+    "create-1": (
+        {"sqlite", "mysql", "postgresql", "redis"},
+        partial(workloads.create, threads=1, events=1_000),
+    ),
+    "create-16": (
+        {"sqlite", "mysql", "postgresql", "redis"},
+        partial(workloads.create, threads=16),
+    ),
+    "create-many": ({"memory", "sqlite", "mysql", "postgresql", "redis"}, workloads.create_many),
+    "run-1": (
+        {"memory", "sqlite", "mysql", "postgresql", "redis"},
+        partial(workloads.run_backlog, processes=1),
+    ),
+    "run-2": ({"mysql", "postgresql", "redis"}, partial(workloads.run_backlog, processes=2)),
+    "lateness-200": (
+        {"sqlite", "mysql", "postgresql", "redis"},
+        partial(workloads.lateness, rate=200),
+    ),
+    "lateness-1000": (
+        {"memory", "sqlite", "mysql", "postgresql", "redis"},
+        partial(workloads.lateness, rate=1_000),
+    ),
+    "lateness-5000": ({"mysql", "postgresql", "redis"}, partial(workloads.lateness, rate=5_000)),
+    "idle": ({"sqlite", "mysql", "postgresql", "redis"}, workloads.idle),
 }
 """Name: (the stores on which it means something, the workload)."""
 
@@ -55,7 +70,7 @@ def main() -> int:
                 try:
                     runs = [workload(new_store()) for _ in range(arguments.runs)]
                 except workloads.VerificationError as exc:
-                    print(f"{store_name:7} {name}: WRONG: {exc}", file=sys.stderr)
+                    print(f"{store_name:10} {name}: WRONG: {exc}", file=sys.stderr)
                     failed = True
                     continue
                 for figure, least, greatest in workloads.median_of(runs):
@@ -72,7 +87,7 @@ def _print(store: str, figure: Figure, least: float, greatest: float) -> None:
     spread = f"({least:,.4g} .. {greatest:,.4g})"
     goal = f"goal {figure.goal}" if figure.goal else ""
     print(
-        f"{store:7} {figure.name:36} {figure.value:>12,.4g} {figure.unit:8} {spread:26} {goal}",
+        f"{store:10} {figure.name:36} {figure.value:>12,.4g} {figure.unit:8} {spread:26} {goal}",
         flush=True,
     )
 

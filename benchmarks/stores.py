@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from futurama import Config
-from tests.servers import MariaDB
+from tests.servers import MariaDB, PostgreSQL, Redis
 
 
 @attrs.frozen
@@ -21,7 +21,7 @@ class Store:
     Attributes:
         name: the backend.
         config: the keys that lead to it, for this process and for others.
-        server: the database server, or None.
+        server: the MySQL server, whose own counters and speed some figures need, or None.
     """
 
     name: str
@@ -58,4 +58,28 @@ def mysql() -> Iterator[Callable[[], Store]]:
         )
 
 
-STORES = {"memory": memory, "sqlite": sqlite, "mysql": mysql}
+@contextmanager
+def postgresql() -> Iterator[Callable[[], Store]]:
+    """A new database for each store on a private server with durable settings."""
+    with PostgreSQL() as server:
+        yield lambda: Store(
+            "postgresql", {"backend": "postgresql", **server.settings(server.create_database())}
+        )
+
+
+@contextmanager
+def redis() -> Iterator[Callable[[], Store]]:
+    """A new namespace for each store on a private server with durable settings."""
+    with Redis() as server:
+        yield lambda: Store(
+            "redis", {"backend": "redis", **server.settings(server.new_namespace())}
+        )
+
+
+STORES = {
+    "memory": memory,
+    "sqlite": sqlite,
+    "mysql": mysql,
+    "postgresql": postgresql,
+    "redis": redis,
+}

@@ -13,7 +13,8 @@ except ModuleNotFoundError as exc:
         name=exc.name,
     ) from exc
 
-from futurama.conformance.failure import LawBroken
+from futurama.conformance.base import Status
+from futurama.conformance.failure import LawBroken, SetUpError
 from futurama.conformance.laws import LAWS, Law
 from futurama.conformance.runner import Report, Result, check, check_suite
 from futurama.conformance.suite import BackendConformance, deviates
@@ -25,6 +26,8 @@ __all__ = [
     "LawBroken",
     "Report",
     "Result",
+    "SetUpError",
+    "Status",
     "check",
     "check_suite",
     "deviates",

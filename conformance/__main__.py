@@ -1,85 +1,167 @@
 """``python -m futurama.conformance package.module:name``: the suite as a table, without pytest.
 
 ``name`` is a subclass of :class:`~futurama.conformance.BackendConformance`, or a ``make_backend``
-context manager; then the capabilities are those that the backend itself declares.
+context manager; then the capabilities are those that the backend itself declares. The module may
+also be given as the path of a file.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from inspect import isgenerator
+from pathlib import Path
 from typing import Any
 
+from futurama.backend import Capabilities, EventBackend
+from futurama.conformance.author import Connect
 from futurama.conformance.laws import LAWS, as_markdown
-from futurama.conformance.runner import Report, check, check_suite
+from futurama.conformance.profile import THOROUGH, VARIABLE
+from futurama.conformance.report import as_json, as_text
+from futurama.conformance.runner import check_suite, suite_of
 from futurama.conformance.suite import BackendConformance
 
 __all__ = ["main"]
+
+
+class _UsageError(Exception):
+    """What was given cannot be tested; says what to give instead."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the suite and print what it found.
 
     Returns:
-        0 if every law that can be checked holds, else 1.
+        0 if every law that can be checked holds, 1 if not, 2 if there is nothing to test.
     """
     parser = argparse.ArgumentParser(prog="python -m futurama.conformance", description=__doc__)
     parser.add_argument("target", nargs="?", metavar="module:name", help="what to test")
-    parser.add_argument("--law", action="append", metavar="ID", choices=LAWS, help="only this law")
+    parser.add_argument(
+        "--connector", metavar="module:name", help="with make_backend: the function connector"
+    )
+    parser.add_argument("--law", action="append", metavar="ID", help="only this law; repeatable")
+    parser.add_argument("--thorough", action="store_true", help="look for long, at random")
     parser.add_argument("--json", action="store_true", help="for tools")
     parser.add_argument("--laws", action="store_true", help="print all laws as Markdown")
     options = parser.parse_args(arguments)
     if options.laws:
         print(as_markdown(), end="")  # noqa: T201 -- a program's output
         return 0
-    if options.target is None:
-        parser.error("say what to test, as module:name")
-    sys.path.insert(0, os.getcwd())  # as pytest and `python -m` do; a console script would not
-    report = _report(_loaded(options.target), options.law)
-    print(_as_json(report) if options.json else _as_table(report))  # noqa: T201 -- a program's output
+    if options.thorough:
+        os.environ[VARIABLE] = THOROUGH  # where child processes look, too
+    try:
+        _check_laws(options.law)
+        suite = _suite(options.target, options.connector)
+    except _UsageError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 -- a program's output
+        return 2
+    report = check_suite(suite, laws=options.law, progress=_progress())
+    print(as_json(report) if options.json else as_text(report))  # noqa: T201 -- a program's output
     return 0 if report.ok else 1
 
 
-def _loaded(target: str) -> Any:
-    module, _, name = target.partition(":")
-    if not name:
-        raise SystemExit(f"{target!r} must be of the form package.module:name")
-    return getattr(importlib.import_module(module), name)
+def _check_laws(laws: Sequence[str] | None) -> None:
+    for law in laws or ():
+        if law not in LAWS:
+            near = [known for known in LAWS if known.startswith(law.partition(".")[0])]
+            advice = ", ".join(near) or "--laws prints all"
+            raise _UsageError(f"there is no law {law!r}; {advice}")
 
 
-def _report(found: Any, laws: Sequence[str] | None) -> Report:
+def _suite(target: str | None, connector: str | None) -> type[BackendConformance]:
+    if target is None:
+        raise _UsageError("say what to test, as module:name")
+    found = _loaded(target)
     if isinstance(found, type) and issubclass(found, BackendConformance):
-        return check_suite(found, laws=laws)
-    with found() as backend:
-        capabilities = backend.capabilities
-    return check(found, capabilities, laws=laws)
+        if connector is not None:
+            raise _UsageError("--connector goes with make_backend; a class has connector() itself")
+        return found
+    if isinstance(found, type) or not callable(found):
+        kind = "a class" if isinstance(found, type) else f"a {type(found).__name__}"
+        raise _UsageError(
+            f"{target} is {kind}; name a subclass of BackendConformance, or a function "
+            "make_backend, decorated with @contextmanager, that yields the backend"
+        )
+    connects: Callable[[EventBackend], Connect] | None = None
+    if connector is not None:
+        connects = _loaded(connector)
+        if not callable(connects):
+            raise _UsageError(f"{connector} must be a function that takes a backend")
+    return suite_of(found, _declared(target, found), connector=connects)
 
 
-def _as_json(report: Report) -> str:
-    return json.dumps(
-        [
-            {
-                "law": result.law,
-                "test": result.test,
-                "status": result.status,
-                "broken": result.broken and result.broken.law,
-                "detail": result.detail,
-            }
-            for result in report.results
-        ],
-        indent=2,
-    )
+def _loaded(target: str) -> Any:
+    """What ``module:name`` or ``path/to/module.py:name`` names."""
+    module, separator, name = target.rpartition(":")
+    if not separator or not module or not name:
+        raise _UsageError(f"{target!r} must be of the form package.module:name")
+    sys.path.insert(0, os.getcwd())  # as pytest and `python -m` do; a console script would not
+    if module.endswith(".py"):
+        path = Path(module)
+        if not path.exists():
+            raise _UsageError(f"there is no file {module}")
+        sys.path.insert(0, str(path.parent.resolve()))
+        module = path.stem
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # it is there, and something that it imports is not
+        raise _UsageError(
+            f"there is no module {module!r} here; run this where it can be imported"
+        ) from None
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise _UsageError(f"{module} has no {name!r}; it has {_candidates(found)}")
+        found = getattr(found, part)
+    return found
 
 
-def _as_table(report: Report) -> str:
-    width = max(len(result.law or result.test) for result in report.results)
-    lines = [f"{result.law or result.test:{width}}  {result.status}" for result in report.results]
-    details = [result.detail for result in report.results if result.detail]
-    return "\n\n".join(["\n".join(lines), *details])
+def _candidates(module: Any) -> str:
+    """What may have been meant."""
+    names = [
+        name
+        for name, value in vars(module).items()
+        if (isinstance(value, type) and issubclass(value, BackendConformance))
+        or name.startswith("make_")
+    ]
+    return ", ".join(name for name in names if name != "BackendConformance") or "nothing to test"
+
+
+def _declared(
+    target: str, make_backend: Callable[[], AbstractContextManager[EventBackend]]
+) -> Capabilities | None:
+    """What the backend itself declares; None if that has to be explained by the suite."""
+    try:
+        manager: object = make_backend()
+    except TypeError as error:
+        raise _UsageError(f"{target} must be callable without arguments: {error}") from None
+    if not isinstance(manager, AbstractContextManager):
+        kind = "a generator" if isgenerator(manager) else f"a {type(manager).__name__}"
+        raise _UsageError(
+            f"{target} gave {kind}, no context manager; decorate it with @contextmanager of "
+            "contextlib and yield the backend"
+        )
+    with manager as backend:
+        capabilities: Capabilities | None = getattr(backend, "capabilities", None)
+    return capabilities
+
+
+def _progress() -> Callable[[str, int, int], None] | None:
+    """Says on a terminal how far it is."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(name: str, number: int, total: int) -> None:
+        line = f"{number + 1}/{total} {name.removeprefix('test_')}"
+        end = "\r" if number + 1 < total else "\r\033[K"
+        print(f"\033[K{line}", end=end, file=sys.stderr, flush=True)  # noqa: T201 -- as above
+
+    return show
 
 
 if __name__ == "__main__":

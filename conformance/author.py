@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar, TypeAlias
 
+import attrs
+
 from futurama.backend import Capabilities, EventBackend
 
-__all__ = ["Author", "Connect"]
+__all__ = ["Author", "Connect", "Hooks"]
 
 Connect: TypeAlias = Callable[[], EventBackend]
 """Makes one more instance, not opened yet, on a store that exists."""
 
 
-class Author(ABC):
+@attrs.frozen
+class Hooks:
+    """How a program outside of the suite gets at what the author wrote, as Python.
+
+    Attributes:
+        imports: lines that import it.
+        make: the context manager of a backend.
+        connect: one more instance, on the store of the variable ``backend``.
+    """
+
+    imports: Sequence[str]
+    make: str
+    connect: str
+
+
+class Author:
     """The hooks that the author of a backend implements.
 
     Attributes:
@@ -25,7 +41,6 @@ class Author(ABC):
     capabilities: ClassVar[Capabilities]
 
     @classmethod
-    @abstractmethod
     def make_backend(cls) -> AbstractContextManager[EventBackend]:
         """A context manager that yields a backend on a new, empty store of its own.
 
@@ -33,6 +48,7 @@ class Author(ABC):
         On leaving, remove the store. The suite calls this some hundred times, also nested: two
         stores that exist at once must not see each other.
         """
+        raise NotImplementedError(f"{cls.__name__}.make_backend() is missing")
 
     @classmethod
     def connector(cls, backend: EventBackend) -> Connect:
@@ -42,7 +58,16 @@ class Author(ABC):
         instance and from other processes: the result takes no arguments and can be pickled, such
         as ``functools.partial(MyBackend, backend.settings)``.
         """
-        raise NotImplementedError(
-            f"{cls.__name__}.capabilities say shared or durable; override connector(), so that the "
-            "suite can make a second instance on the same store, also in another process"
+        raise NotImplementedError(f"{cls.__name__}.connector() is missing")
+
+    @classmethod
+    def hooks(cls) -> Hooks:
+        """How the programs that the suite shows get at this class."""
+        outer = cls.__qualname__.partition(".")[0]
+        is_importable = "<locals>" not in cls.__qualname__
+        name = cls.__qualname__ if is_importable else cls.__name__
+        return Hooks(
+            imports=[f"from {cls.__module__} import {outer}"] if is_importable else [],
+            make=f"{name}.make_backend()",
+            connect=f"{name}.connector(backend)()",
         )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from functools import partial
+from random import Random
 from typing import Any, Protocol, TypeVar
+from unittest import SkipTest
 
-from hypothesis import given
+from hypothesis import given, reject, seed
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
 
-from futurama.conformance.author import Author
+from futurama.backend import EventBackend
+from futurama.conformance.author import Author, Connect
+from futurama.conformance.examination import examined
 from futurama.conformance.failure import LawBroken
+from futurama.conformance.instance import Waits, author_made
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.profile import profile
 from futurama.conformance.stage import Stage
@@ -32,14 +37,26 @@ class Draw(Protocol):
     def __call__(self, strategy: SearchStrategy[T], /) -> T: ...
 
 
-class Status(Enum):
-    """What a test says about its law when nothing is broken."""
+class Status(StrEnum):
+    """What is known of a law after its test."""
 
     HELD = "held"
     ABSENT = "absent"
     """The capability is not declared, and was proven not to be there."""
     UNCHECKABLE = "not checkable"
     """The capability is not declared, and nobody can prove that it is not there."""
+    BROKEN = "broken"
+    UNDECIDED = "undecided"
+    """Its test came upon another broken law first, and says nothing about this one."""
+    WAITS = "waits"
+    """Its test needs an operation that is not written yet."""
+    SKIPPED = "skipped"
+    """The backend is out of reach."""
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether there is nothing to do."""
+        return self in {Status.HELD, Status.ABSENT, Status.UNCHECKABLE}
 
 
 class SuiteBase(Author):
@@ -96,40 +113,72 @@ class SuiteBase(Author):
                 _try(stage, partial(program, case), examples)
 
     @classmethod
+    def wait_for_everything(cls) -> None:
+        """Skip this test until every operation is written: it may call any of them."""
+        for operation in examined(cls).unwritten:
+            raise Waits(f"{operation}()")
+
+    @classmethod
+    def portable_connector(cls, backend: EventBackend) -> Connect:
+        """Makes more instances on the store of ``backend``, in other processes too."""
+        cls.wait_for_everything()
+        if examined(cls).connector:
+            raise Waits("connector()")
+        return cls.connector(author_made(backend))
+
+    @classmethod
     def values(cls) -> Values:
         """The strategies for this backend's capabilities."""
         return values_for(cls.capabilities)
 
 
 def _try(stage: Stage, program: Callable[[Lockstep, Draw], None], examples: int) -> None:
-    with plain_failures():
+    """Look for a broken law; if there is one, look again carefully, for the right name of it."""
+    settings = profile().settings(examples=examples)
+    number = Random().getrandbits(64) if profile().thorough else 0
 
-        @profile().settings(examples=examples)
-        @given(st.data())
-        def check(data: st.DataObject) -> None:
-            program(stage.begin(), data.draw)
+    @seed(number)
+    @settings
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        run = stage.begin()
+        try:
+            program(run, data.draw)
+            run.finish()
+        except LawBroken as broken:
+            stage.broken = broken
+            raise
+        except SkipTest:
+            if stage.broken:  # while what was found is being made shorter
+                reject()
+            raise
 
-        check()
+    try:
+        with plain_failures(stage):
+            check()
+    except LawBroken:
+        stage.careful = True
+        with plain_failures(stage):
+            check()
+        raise
 
 
 @contextmanager
-def plain_failures() -> Iterator[None]:
+def plain_failures(stage: Stage) -> Iterator[None]:
     """Let a broken law speak for itself: without hypothesis's frames, notes and groups around it."""
     try:
         yield
     except LawBroken as broken:
         raise _plain(broken) from broken.__cause__
-    except Flaky as flaky:
-        causes: Sequence[BaseException] = getattr(flaky, "exceptions", ())
-        first = next((cause for cause in causes if isinstance(cause, LawBroken)), None)
-        if first is None:
+    except Flaky:
+        if stage.broken is None:
             raise
-        plain = _plain(first)
+        plain = _plain(stage.broken)
         plain.add_note(
             "This did not happen again on a new store: the backend remembers something between "
             "the calls, or does not always do the same."
         )
-        raise plain from first.__cause__
+        raise plain from stage.broken.__cause__
 
 
 def _plain(broken: LawBroken) -> LawBroken:

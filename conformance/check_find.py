@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from futurama.backend import Query, State
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
-from futurama.conformance.scenes import STATES, at, dead, enter, event, population, waiting
+from futurama.conformance.scenes import (
+    STATES,
+    at,
+    claimed,
+    dead,
+    enter,
+    event,
+    population,
+    waiting,
+)
 from futurama.conformance.strategies import TYPES
 
 __all__ = ["FindChecks"]
@@ -18,12 +27,12 @@ class FindChecks(SuiteBase):
     """The laws ``find.*`` and ``count``."""
 
     def test_find_ids(self) -> None:
-        """Known and unknown ids, an id given twice, no id at all."""
+        """Known and unknown ids, an id given twice, no id at all; other criteria hold as well."""
 
         def program(run: Lockstep, draw: Draw) -> None:
             ids = st.lists(self.values().ids, max_size=4)
             waiting(run, *draw(st.lists(self.values().ids, min_size=1, max_size=5, unique=True)))
-            run.find(Query(ids=draw(ids)))
+            run.find(Query(ids=draw(ids), state=draw(st.sampled_from([None, *State]))))
 
         self.prove(program, examples=30)
 
@@ -57,6 +66,7 @@ class FindChecks(SuiteBase):
 
         def program(run: Lockstep, draw: Draw) -> None:
             dead(run, "dead")
+            claimed(run, "claimed", until=2)
             waiting(run, "a", due=1)
             waiting(run, "b", "c", due=2)
             bounds = st.none() | self.values().near
@@ -72,21 +82,24 @@ class FindChecks(SuiteBase):
             for event_id in ids[:3]:
                 dead(run, event_id, died=draw(st.integers(0, 1)))
             run.requeue(ids[:1], now=at(run, 1))
-            for event_id in ids[3:]:
+            for event_id in ids[3:5]:
                 waiting(run, event_id, due=draw(st.integers(0, 1)))
+            run.add([draw(self.values().events(ids=st.just(ids[5])))])
             run.find(Query())
 
         self.prove(program)
 
     def test_find_pages(self) -> None:
-        """Pages of any size add up to everything, also where many events are due at once."""
+        """Pages add up to everything, where many events are due at once and where some go meanwhile."""
 
         def program(run: Lockstep, draw: Draw) -> None:
             for number, state in enumerate(draw(st.lists(st.sampled_from(STATES), max_size=4))):
                 enter(run, state, f"e{number}")
             waiting(run, *draw(st.permutations("abcd")), due=20)
             criterion = draw(st.sampled_from([None, *State]))
-            run.find(Query(limit=draw(st.integers(1, 4)), state=criterion))
+            gone = draw(st.lists(st.sampled_from("abcd"), max_size=4, unique=True))
+            query = Query(limit=draw(st.integers(1, 4)), state=criterion)
+            run.find(query, meanwhile=lambda: run.cancel(gone))
 
         self.prove(program)
 

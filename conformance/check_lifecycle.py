@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from inspect import getattr_static
+from datetime import timedelta
 
+import attrs
 from hypothesis import strategies as st
 
 from futurama.backend import Query
-from futurama.conformance.author import Author
 from futurama.conformance.base import Draw, Status, SuiteBase
+from futurama.conformance.examination import has_connector
 from futurama.conformance.failure import LawBroken
 from futurama.conformance.lockstep import Lockstep
+from futurama.conformance.program import Shown
 from futurama.conformance.scenes import at, event, population, reports
-from futurama.conformance.stage import Stage, opened
+from futurama.conformance.stage import Stage, connected, opened, watched
+from futurama.conformance.zones import far_from_utc
 
 __all__ = ["LifecycleChecks"]
 
@@ -65,18 +67,20 @@ class LifecycleChecks(SuiteBase):
 
     def test_lifecycle_now(self) -> None:
         """The shared clock shows aware UTC."""
-        with opened(type(self)) as backend:
-            now: object = backend.now()
-            if not isinstance(now, datetime) or now.utcoffset() != timedelta(0):
-                raise LawBroken("lifecycle.now", expected="an aware datetime in UTC", actual=now)
+        with Stage(type(self)) as stage, far_from_utc():
+            stage.begin().now()
 
     def test_isolation(self) -> None:
         """A second store starts empty, goes its own way with the same ids, and leaves no trace."""
-        with Stage(type(self)) as here:
-            one = here.begin()
+        hooks = self.hooks()
+        hooks = attrs.evolve(hooks, connect=f"{hooks.make}.__enter__()")
+        with opened(type(self)) as here:
+            one = Lockstep([here], self.capabilities, hooks=hooks)
             one.add([event(one, "a"), event(one, "b")])
-            with Stage(type(self)) as there:
-                other = there.begin()
+            with opened(type(self)) as there:
+                other = Lockstep([here, there], self.capabilities, hooks=hooks)
+                other.use(1)
+                other.program = one.program
                 one.blame = other.blame = "isolation"
                 other.check()
                 other.add([event(other, "a", payload=b"other")])
@@ -90,9 +94,10 @@ class LifecycleChecks(SuiteBase):
         declared = self.capabilities
         with type(self).make_backend() as backend:
             before = backend.capabilities
-            backend.open()
+            run = Lockstep([watched(type(self), backend)], declared, hooks=self.hooks())
+            run.open()
             after = backend.capabilities
-            backend.close()
+            run.close()
         if not before == after == declared:
             raise LawBroken("capabilities.declared", expected=declared, actual=(before, after))
         step = declared.resolution
@@ -143,26 +148,19 @@ class LifecycleChecks(SuiteBase):
         declared = self.capabilities
         if declared.shared and declared.durable:
             return
-        if declared.shared or declared.durable or not _has_connector(type(self)):
+        if declared.shared or declared.durable or not has_connector(type(self)):
             self.status = Status.UNCHECKABLE
             return
         with opened(type(self)) as backend:
-            run = Lockstep([backend], declared, suite=type(self).__name__)
+            run = Lockstep([backend], declared, hooks=self.hooks())
             run.add([event(run, "a")])
-            second = self.connector(backend)()
-            second.open()
-            seen = second.find(Query()).events
-            second.close()
+            with connected(type(self), backend) as second:
+                seen = second.find(Query()).events
         if seen:
             raise LawBroken(
                 "capabilities.absent",
                 expected="shared=True or durable=True is declared, or the second instance is empty",
                 actual=seen,
-                program=[*run.program.lines(), "    MyTest.connector(backend)().find(Query())"],
+                program=run.program.lines(Shown.FIND, backend="other1"),
             )
         self.status = Status.ABSENT
-
-
-def _has_connector(suite: type[Author]) -> bool:
-    overridden, inherited = (getattr_static(cls, "connector") for cls in (suite, Author))
-    return overridden is not inherited

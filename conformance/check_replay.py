@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from futurama.backend import IfExists, Settlement
+from futurama.backend import IfExists, Move, Settlement
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.scenes import (
@@ -24,9 +24,11 @@ from futurama.conformance.scenes import (
 
 __all__ = ["ReplayChecks"]
 
+_ANY = st.sampled_from([*STATES, "absent"])
+
 
 class ReplayChecks(SuiteBase):
-    """The laws ``replay.*``: every reply is lost once, and the call repeated."""
+    """The laws ``replay.*``: a reply is lost, something else may happen, the call is repeated."""
 
     def test_replay_add(self) -> None:
         """A stored repeat is ADDED and changes nothing, whatever became of the event meanwhile."""
@@ -44,30 +46,38 @@ class ReplayChecks(SuiteBase):
                     run.settle([Settlement.retry(claim, at(run, 25))], now=at(run, 9))
                 if fate == "buried":
                     run.settle([Settlement.bury(claim, "why")], now=at(run, 9))
-            run.lose_reply("add", events, if_exists=if_exists)
+            run.repeat("add", events, if_exists=if_exists)
 
         befores = ["", "waiting", "claimed", "dead"]
         fates = ["waiting", "claimed", "expired", "retried", "buried"]
         self.prove_each(product(get_args(IfExists), befores, fates), program, examples=1)
 
     def test_replay_cancel(self) -> None:
-        """What was removed is not found the second time."""
+        """What was removed is not found the second time, unless it was added again meanwhile."""
 
         def program(run: Lockstep, draw: Draw) -> None:
             population(run)
-            ids = st.lists(st.sampled_from([*STATES, "absent"]), min_size=1, max_size=5)
-            run.lose_reply("cancel", draw(ids))
+            ids = draw(st.lists(_ANY, min_size=1, max_size=5))
+            run.lose_reply("cancel", ids)
+            if draw(st.booleans()):
+                waiting(run, draw(_ANY), due=30)
+            run.repeat("cancel", ids)
 
         self.prove(program)
 
     def test_replay_reschedule(self) -> None:
-        """A change made twice is the same change."""
+        """A change made twice is the same change, and refused if the event was claimed meanwhile."""
 
         def program(run: Lockstep, draw: Draw) -> None:
             population(run)
-            ids = st.sampled_from([*STATES, "absent"])
-            moves = self.values().moves(ids)
-            run.lose_reply("reschedule", draw(st.lists(moves, min_size=1, max_size=4)))
+            moves = draw(st.lists(self.values().moves(_ANY), min_size=1, max_size=4))
+            run.lose_reply("reschedule", moves)
+            match draw(st.sampled_from(["", "claimed", "moved"])):
+                case "claimed":
+                    run.claim(now=at(run, 20), lease_until=at(run, 40))
+                case "moved":
+                    run.reschedule([Move(id="waiting", trigger_time=at(run, 30), payload=b"3")])
+            run.repeat("reschedule", moves)
 
         self.prove(program)
 
@@ -76,55 +86,70 @@ class ReplayChecks(SuiteBase):
 
         def program(run: Lockstep, draw: Draw) -> None:
             waiting(run, *"abcd")
-            run.lose_reply(
-                "claim",
-                owner="a",
-                now=at(run, 0),
-                due_before=at(run, 0),
-                lease_until=at(run, draw(st.integers(0, 3))),
-                limit=draw(st.integers(1, 4)),
-            )
+            asked: dict[str, Any] = {
+                "owner": "a",
+                "now": at(run, 0),
+                "due_before": at(run, 0),
+                "lease_until": at(run, draw(st.integers(0, 3))),
+                "limit": draw(st.integers(1, 4)),
+            }
+            run.lose_reply("claim", **asked)
+            run.repeat("claim", **asked)
             run.claim(now=at(run, draw(st.integers(1, 4))), lease_until=at(run, 9))
 
         self.prove(program)
 
     def test_replay_renew(self) -> None:
-        """A lease moved twice ends where it was moved to."""
+        """A lease moved twice ends where it was moved to, unless the claim was lost meanwhile."""
 
         def program(run: Lockstep, draw: Draw) -> None:
             claims = [claimed(run, "a", until=2), population(run)]
-            now, until = draw(st.integers(0, 4)), draw(st.integers(0, 9))
-            run.lose_reply("renew", claims, now=at(run, now), lease_until=at(run, until))
+            now, until = at(run, draw(st.integers(0, 4))), at(run, draw(st.integers(0, 9)))
+            run.lose_reply("renew", claims, now=now, lease_until=until)
+            if draw(st.booleans()):
+                run.claim(now=at(run, 9), lease_until=at(run, 12))
+            run.repeat("renew", claims, now=now, lease_until=until)
 
         self.prove(program)
 
     def test_replay_settle(self) -> None:
-        """What was reported gives False the second time and is not reported again."""
+        """What was reported gives False the second time, whoever holds the event by then."""
 
         def program(run: Lockstep, draw: Draw) -> None:
             claims = [claimed(run, "a"), population(run)]
             settlements = [draw(reports(run, claim)) for claim in claims]
-            run.lose_reply("settle", settlements, now=at(run, draw(st.integers(1, 10))))
+            now = at(run, draw(st.integers(1, 10)))
+            run.lose_reply("settle", settlements, now=now)
+            if draw(st.booleans()):
+                run.claim(now=at(run, 10), lease_until=at(run, 12))
+            run.repeat("settle", settlements, now=now)
 
         self.prove(program)
 
     def test_replay_requeue(self) -> None:
-        """What was requeued is not dead the second time."""
+        """What was requeued is not dead the second time, unless it died again."""
 
         def program(run: Lockstep, draw: Draw) -> None:
             population(run)
-            ids = st.lists(st.sampled_from([*STATES, "absent"]), min_size=1, max_size=5)
-            run.lose_reply("requeue", draw(ids), now=at(run, 5))
+            ids = draw(st.lists(_ANY, min_size=1, max_size=5))
+            run.lose_reply("requeue", ids, now=at(run, 5))
+            if draw(st.booleans()):
+                claims = run.claim(now=at(run, 5), lease_until=at(run, 9))
+                run.settle([Settlement.bury(claim, "again") for claim in claims], now=at(run, 6))
+            run.repeat("requeue", ids, now=at(run, 5))
 
         self.prove(program)
 
     def test_replay_purge(self) -> None:
-        """What was purged is not counted the second time."""
+        """What was purged is not counted the second time, what died meanwhile is."""
 
         def program(run: Lockstep, draw: Draw) -> None:
             for number, died in enumerate(draw(st.lists(st.integers(0, 4), max_size=4))):
                 dead(run, f"d{number}", died=died)
-            run.add([event(run, "live")])
-            run.lose_reply("purge", before=at(run, draw(st.integers(0, 5))))
+            before = at(run, draw(st.integers(0, 5)))
+            run.lose_reply("purge", before=before)
+            if draw(st.booleans()):
+                dead(run, "late", died=draw(st.integers(0, 4)))
+            run.repeat("purge", before=before)
 
         self.prove(program)

@@ -14,7 +14,9 @@ import attrs
 from futurama.backend import Claim, EventBackend, NewEvent, Settlement
 from futurama.conformance import rules
 from futurama.conformance.author import Connect
-from futurama.conformance.failure import LawBroken
+from futurama.conformance.failure import SAME_STORE, LawBroken
+from futurama.conformance.instance import CALLS, instance
+from futurama.conformance.literals import as_python
 from futurama.conformance.model import Model
 from futurama.conformance.processes import Child, child
 from futurama.conformance.stage import all_events
@@ -59,7 +61,8 @@ def kill_and_look(connect: Connect, random: Random, resolution: timedelta) -> No
                 told.hear(victim)  # acknowledged as well, only not read yet
         except EOFError:
             pass
-    backend = connect()
+    CALLS.add(told.calls)
+    backend = instance(connect())
     backend.open()
     try:
         told.compare(backend)
@@ -74,12 +77,14 @@ class _Told:
     """
 
     def __init__(self, resolution: timedelta) -> None:
+        self.calls = 0
         self._certain = Model(resolution)
         self._possible = Model(resolution)
 
     def hear(self, victim: Child) -> None:
         """Take one call and its answer; without the answer the call stays merely possible."""
         call: _Call = victim.receive()
+        self.calls += 1
         self._possible.events = dict(self._certain.events)
         self._make(self._possible, call, None)
         answer = victim.receive()
@@ -94,9 +99,10 @@ class _Told:
             allowed = [certain.get(event_id), possible.get(event_id)]
             actual = seen.get(event_id)
             if not any(rules.shows(stored, actual, self._certain.step) for stored in allowed):
+                hint = "" if seen else f" ({SAME_STORE})"
                 raise LawBroken(
                     "crash.acknowledged",
-                    expected=f"{event_id!r} as acknowledged: {allowed[0]}",
+                    expected=f"{event_id!r} as acknowledged{hint}: {_text(allowed[0])}",
                     actual=actual or "it is absent",
                 )
 
@@ -116,6 +122,10 @@ class _Told:
                 token=tokens.get(event.id, b"unknown"),
                 step=model.step,
             )
+
+
+def _text(stored: rules.Stored | None) -> str:
+    return "absent" if stored is None else as_python(stored.visible())
 
 
 class _Victim:

@@ -2,27 +2,44 @@
 
 A history is explained if the calls on each event can be put into one order that respects who
 finished before whom, and in which every reply is the one of the oracle's decision table. Events
-are independent of each other, so each is looked at alone (the method of Wing and Gong).
+are independent of each other, so each is looked at alone (the method of Wing and Gong). A call
+whose reply was lost took effect once, at any time after its start, or never.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from futurama.backend import Claim, NewEvent, Settlement
 from futurama.conformance import rules
 from futurama.conformance.failure import LawBroken
+from futurama.conformance.literals import as_python
 from futurama.conformance.rules import Stored
 
-__all__ = ["Kind", "Step", "check", "explained"]
+__all__ = ["OPEN_END", "UNKNOWN", "Kind", "Step", "check", "explained"]
 
 _SHOWN = 20
+
+OPEN_END: Final = sys.maxsize
+"""The end of a call that was never answered."""
+
+
+class _Unknown(Enum):
+    UNKNOWN = "the reply was lost"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+UNKNOWN: Final = _Unknown.UNKNOWN
+"""The outcome of a call that was never answered."""
 
 
 class Kind(Enum):
@@ -48,8 +65,10 @@ class Step:
         kind: which operation.
         arguments: those of the function of this name in ``rules``, without the event and the
             resolution: CLAIM has ``owner``, ``now``, ``due_before`` and ``lease_until``, READ none.
-        outcome: what the caller was told of this event: the claim, the outcome, the stored event.
-        start, end: when the call was made and answered, by a clock that all callers share.
+        outcome: what the caller was told of this event: the claim, the outcome, the stored event;
+            or :data:`UNKNOWN`.
+        start, end: when the call was made and answered, by a clock that all callers share; a call
+            that was never answered has :data:`OPEN_END`.
         caller: who made it, for people.
     """
 
@@ -92,7 +111,8 @@ def check(history: Iterable[Step], step: timedelta) -> None:
             raise LawBroken(
                 _broken_law(steps, step),
                 expected=f"some order of the calls on {event_id!r} that the laws explain",
-                actual="none; the last calls, oldest first:\n" + "\n".join(map(_text, shown)),
+                actual="none; the last calls, by time in milliseconds:\n"
+                + "\n".join(_text(one, shown[0].start) for one in shown),
             )
 
 
@@ -112,7 +132,7 @@ def explained(
         vanishing: the event may vanish at any time.
     """
     ignored = frozenset(ignoring)
-    everything = (1 << len(steps)) - 1
+    answered = sum(1 << index for index, one in enumerate(steps) if one.outcome is not UNKNOWN)
     seen: set[tuple[int, Stored | None]] = set()
     pending: list[tuple[int, Stored | None]] = [(0, None)]
     while pending:
@@ -121,11 +141,14 @@ def explained(
             continue
         seen.add(situation)
         done, state = situation
-        if done == everything:
+        if done & answered == answered:
             return True
-        for index in _possible_next(steps, done):
+        # What was answered is pushed last and so tried first: mostly nothing else is needed.
+        for index in sorted(_possible_next(steps, done), key=lambda i: answered >> i & 1):
             one = steps[index]
             afterwards = _after(state, one, step, ignored)
+            if one.outcome is UNKNOWN:  # taking effect without an effect explains nothing
+                afterwards = [after for after in afterwards if after != state]
             pending += [(done | 1 << index, after) for after in afterwards]
         if vanishing and state is not None:
             pending.append((done, None))
@@ -161,33 +184,47 @@ def _after(
     if one.kind is not Kind.CANCEL:
         arguments["step"] = step
     decision = getattr(rules, one.kind.value)(state, **arguments)
-    right = one.kind in ignored or decision.outcome == one.outcome
+    right = one.kind in ignored or one.outcome in {decision.outcome, UNKNOWN}
     return [decision.after] if right else []
 
 
 def _after_claim(state: Stored | None, one: Step, step: timedelta) -> list[Stored | None]:
     now: datetime = one.arguments["now"]
     due_before: datetime = one.arguments["due_before"]
-    claim: Claim = one.outcome
     if state is None or not rules.claimable(state, now=now, due_before=due_before):
         return []
+    claim: Claim | None = None if one.outcome is UNKNOWN else one.outcome
     after = rules.claim(
         state,
         owner=one.arguments["owner"],
         lease_until=one.arguments["lease_until"],
-        token=claim.token,
+        token=b"nobody knows" if claim is None else claim.token,
         step=step,
     )
-    wanted = (state.due, after.due, after.attempt, after.lost, state.payload, state.created)
-    got = (
-        claim.due,
-        claim.lease_until,
-        claim.attempt,
-        claim.lost_before,
+    return [after] if claim is None or _carries(claim, state, after) else []
+
+
+def _carries(claim: Claim, before: Stored, after: Stored) -> bool:
+    """Whether a claim that made ``after`` of ``before`` says so."""
+    return (
+        claim.trigger_type,
+        claim.trigger_time,
         claim.payload,
         claim.created,
+        claim.attempt,
+        claim.due,
+        claim.lease_until,
+        claim.lost_before,
+    ) == (
+        before.trigger_type,
+        before.trigger_time,
+        before.payload,
+        before.created,
+        after.attempt,
+        before.due,
+        after.due,
+        after.lost,
     )
-    return [after] if wanted == got else []
 
 
 def _broken_law(steps: Sequence[Step], step: timedelta) -> str:
@@ -205,13 +242,15 @@ def _up_to_the_fault(steps: Sequence[Step], step: timedelta) -> Sequence[Step]:
     for index, one in enumerate(steps):
         if one.start > end and not explained(steps[:index], step):
             return steps[:index]
-        end = max(end, one.end)
+        if one.outcome is not UNKNOWN:
+            end = max(end, one.end)
     return steps
 
 
-def _text(one: Step) -> str:
+def _text(one: Step, zero: int) -> str:
     arguments = ", ".join(f"{name}={_brief(value)}" for name, value in one.arguments.items())
-    times = f"{one.start / 1e9:.6f}..{one.end / 1e9:.6f}"
+    end = "" if one.end == OPEN_END else f"{(one.end - zero) / 1e6:.3f}"
+    times = f"{(one.start - zero) / 1e6:.3f}..{end}"
     return f"    {times} {one.caller} {one.kind.value}({arguments}) -> {_brief(one.outcome)}"
 
 
@@ -219,7 +258,7 @@ def _brief(value: object) -> str:
     """What tells claims, events and times apart, and nothing else."""
     match value:
         case datetime():
-            return value.isoformat()
+            return value.isoformat().replace("+00:00", "Z")
         case Claim():
             return f"<claim {value.token.hex()[:8]} until {_brief(value.lease_until)}>"
         case Settlement():
@@ -227,4 +266,4 @@ def _brief(value: object) -> str:
         case NewEvent():
             return f"<event {value.payload!r} at {_brief(value.trigger_time)}>"
         case _:
-            return repr(value)
+            return as_python(value)

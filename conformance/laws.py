@@ -34,6 +34,7 @@ class Law:
 
 
 _SUBJECTS: Final = {
+    "protocol": "The protocol itself",
     "id": "Ids",
     "data": "Data",
     "time": "Times",
@@ -61,6 +62,12 @@ _SUBJECTS: Final = {
 }
 
 _ALL: Final = (
+    # What everything else stands on
+    Law(
+        "protocol.complete",
+        "Every operation of futurama.backend.EventBackend is there and does something.",
+    ),
+    Law("protocol.returns", "Every operation returns what its signature says."),
     # Ids, data, times
     Law(
         "id.byte-exact",

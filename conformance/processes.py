@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import traceback
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
@@ -11,10 +11,12 @@ from typing import Any, TypeAlias
 
 from futurama.backend import EventBackend
 from futurama.conformance.author import Connect
+from futurama.conformance.failure import where
 from futurama.conformance.history import Step
+from futurama.conformance.instance import CALLS, instance
 from futurama.conformance.workload import Plan, read_all, work
 
-__all__ = ["Child", "Job", "child", "run_processes"]
+__all__ = ["Child", "ChildFailedError", "Job", "child", "run_processes"]
 
 _PATIENCE_SECONDS = 60.0
 """How long a child may be silent; starting one takes a second, a busy machine needs longer."""
@@ -39,14 +41,14 @@ class Child:
 
         Raises:
             EOFError: it is dead and said nothing more.
-            RuntimeError: it failed, or is silent for too long.
+            ChildFailedError: it failed, or is silent for too long.
         """
         if not self._pipe.poll(_PATIENCE_SECONDS):
-            raise RuntimeError(f"a child process said nothing for {_PATIENCE_SECONDS:.0f} seconds")
+            raise ChildFailedError(f"it said nothing for {_PATIENCE_SECONDS:.0f} seconds", "")
         message = self._pipe.recv()
-        if not isinstance(message, _Failed):
-            return message
-        raise RuntimeError(f"a child process failed:\n{message.traceback}")
+        if isinstance(message, ChildFailedError):
+            raise message
+        return message
 
     def kill(self) -> None:
         """End it with SIGKILL, and wait until it is dead."""
@@ -54,9 +56,18 @@ class Child:
         self._process.join()
 
 
-class _Failed:
-    def __init__(self, text: str) -> None:
-        self.traceback = text
+class ChildFailedError(Exception):
+    """A child could not do its work.
+
+    Attributes:
+        what: the exception that it died of.
+        raised: where that was raised.
+    """
+
+    def __init__(self, what: str, raised: str) -> None:
+        super().__init__(what, raised)
+        self.what = what
+        self.raised = raised
 
 
 @contextmanager
@@ -67,7 +78,9 @@ def child(connect: Connect, job: Job) -> Iterator[Child]:
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_main, args=(connect, job, theirs), daemon=True)
+    # Pickled here and unpickled by `_main`, where a failure can still be told.
+    work_to_do = pickle.dumps((connect, job))
+    process = context.Process(target=_main, args=(work_to_do, theirs), daemon=True)
     process.start()
     theirs.close()
     running = Child(process, ours)
@@ -78,14 +91,15 @@ def child(connect: Connect, job: Job) -> Iterator[Child]:
         ours.close()
 
 
-def _main(connect: Connect, job: Job, pipe: Connection) -> None:
+def _main(work_to_do: bytes, pipe: Connection) -> None:
     try:
-        backend = connect()
+        connect, job = pickle.loads(work_to_do)
+        backend = instance(connect())
         backend.open()
         job(backend, pipe)
         backend.close()
-    except BaseException:  # the parent must learn of it, whatever it is
-        pipe.send(_Failed(traceback.format_exc()))
+    except BaseException as error:  # the parent must learn of it, whatever it is
+        pipe.send(ChildFailedError(repr(error), where(error)))
 
 
 def run_processes(connect: Connect, plan: Plan, count: int) -> Sequence[Step]:
@@ -98,8 +112,12 @@ def run_processes(connect: Connect, plan: Plan, count: int) -> Sequence[Step]:
             each.receive()  # it is ready
         for each in children:
             each.send("go")
-        histories: list[list[Step]] = [each.receive() for each in children]
-    backend = connect()
+        histories: list[list[Step]] = []
+        for each in children:
+            history, calls = each.receive()
+            histories.append(history)
+            CALLS.add(calls)
+    backend = instance(connect())
     backend.open()
     try:
         return [step for history in histories for step in history] + read_all(backend, histories)
@@ -117,4 +135,4 @@ class _Worker:
     def __call__(self, backend: EventBackend, pipe: Connection) -> None:
         pipe.send("ready")
         pipe.recv()
-        pipe.send(work(backend, self._plan, self._number))
+        pipe.send((work(backend, self._plan, self._number), CALLS.made))

@@ -8,9 +8,10 @@ from typing import Final
 import attrs
 from hypothesis import HealthCheck, Phase, settings
 
-__all__ = ["Profile", "profile"]
+__all__ = ["THOROUGH", "VARIABLE", "Profile", "profile"]
 
 VARIABLE: Final = "FUTURAMA_CONFORMANCE"
+THOROUGH: Final = "thorough"
 
 
 @attrs.frozen
@@ -31,7 +32,7 @@ class Profile:
     seconds: float
     kills: int
 
-    def settings(self, *, examples: int) -> settings:
+    def settings(self, *, examples: int, shrinks: bool = True) -> settings:
         """The settings for hypothesis, every one of them explicit, for usually so many examples.
 
         No database of failures: a suite that runs in other people's repositories leaves no files
@@ -45,7 +46,7 @@ class Profile:
             deadline=None,
             print_blob=False,
             report_multiple_bugs=False,
-            phases=(Phase.generate, Phase.shrink),
+            phases=(Phase.generate, Phase.shrink) if shrinks else (Phase.generate,),
             suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
         )
 
@@ -61,6 +62,6 @@ def profile() -> Profile:
         ValueError: it names no profile.
     """
     name = os.environ.get(VARIABLE, "")
-    if name not in {"", "thorough"}:
-        raise ValueError(f"{VARIABLE} is {name!r}; set it to 'thorough' or leave it unset")
+    if name not in {"", THOROUGH}:
+        raise ValueError(f"{VARIABLE} is {name!r}; set it to {THOROUGH!r} or leave it unset")
     return _THOROUGH if name else _DEFAULT

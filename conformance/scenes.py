@@ -57,28 +57,32 @@ def event(
 
 def waiting(run: Lockstep, *event_ids: str, due: int = 0) -> None:
     """Add these events, one call for all."""
-    run.add([event(run, event_id, due=due) for event_id in event_ids])
+    with run.set_up():
+        run.add([event(run, event_id, due=due) for event_id in event_ids])
 
 
 def claimed(run: Lockstep, event_id: str = "a", *, until: int = 10) -> Claim:
     """Add an event and claim it at step 0, until that step; nothing else may be due by then."""
     waiting(run, event_id)
-    (claim,) = run.claim(now=at(run, 0), lease_until=at(run, until))
+    with run.set_up():
+        (claim,) = run.claim(now=at(run, 0), lease_until=at(run, until))
     return claim
 
 
 def lost(run: Lockstep, event_id: str = "a") -> Claim:
     """An event that waits, and whose first claim ended unreported; return that claim."""
     first = claimed(run, event_id, until=1)
-    (second,) = run.claim(now=at(run, 1), lease_until=at(run, 10))
-    run.settle([Settlement.retry(second, at(run, 20))], now=at(run, 1))
+    with run.set_up():
+        (second,) = run.claim(now=at(run, 1), lease_until=at(run, 10))
+        run.settle([Settlement.retry(second, at(run, 20))], now=at(run, 1))
     return first
 
 
 def dead(run: Lockstep, event_id: str = "a", *, died: int = 1, reason: str = "why") -> Claim:
     """An event among the dead letters; return the claim under which it was buried."""
     claim = claimed(run, event_id)
-    run.settle([Settlement.bury(claim, reason)], now=at(run, died))
+    with run.set_up():
+        run.settle([Settlement.bury(claim, reason)], now=at(run, died))
     return claim
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -13,14 +12,15 @@ import attrs
 
 from futurama.backend import EventBackend, Query, State, StoredEvent
 from futurama.conformance.author import Author
+from futurama.conformance.examination import examined
+from futurama.conformance.failure import LawBroken, where
+from futurama.conformance.instance import Waits, author_made, instance
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.strategies import START
-from futurama.errors import BackendUnavailableError
 
-__all__ = ["Stage", "all_events", "opened"]
+__all__ = ["Stage", "all_events", "connected", "opened", "watched"]
 
-_ROUND, _ROUNDS = 1000, 10
-"""Emptying a store: so many events at a time, so many times; no example leaves more behind."""
+_PAGE = 1000
 
 
 class Stage:
@@ -33,9 +33,15 @@ class Stage:
     Args:
         author: the suite's class.
         instances: how many instances are open on the store.
+
+    Attributes:
+        careful: see :class:`Lockstep`.
+        broken: the last broken law found here.
     """
 
     def __init__(self, author: type[Author], *, instances: int = 1) -> None:
+        self.careful = False
+        self.broken: LawBroken | None = None
         self._author = author
         self._instances = instances
         self._stack = ExitStack()
@@ -57,68 +63,92 @@ class Stage:
     def begin(self) -> Lockstep:
         """An empty store for one example."""
         used = self._lockstep
-        if used is not None and (used.broken or not _emptied(self._backends[0])):
+        if used is not None and (used.broken or not _emptied(used)):
             self._stack.close()
             self._make()
         self._lockstep = Lockstep(
-            self._backends, self._author.capabilities, suite=self._author.__name__
+            self._backends,
+            self._author.capabilities,
+            hooks=self._author.hooks(),
+            careful=self.careful,
         )
         return self._lockstep
 
     def _make(self) -> None:
         with ExitStack() as stack:
             backend = stack.enter_context(opened(self._author))
-            backends = [backend]
-            for _ in range(self._instances - 1):
-                other = self._author.connector(backend)()
-                stack.callback(other.close)
-                other.open()
-                backends.append(other)
-            self._backends = backends
+            others = range(self._instances - 1)
+            self._backends = [
+                backend,
+                *(stack.enter_context(connected(self._author, backend)) for _ in others),
+            ]
             self._stack = stack.pop_all()
 
 
 @contextmanager
 def opened(author: type[Author]) -> Iterator[EventBackend]:
-    """A new store and an open backend on it.
+    """A new store and an open backend on it."""
+    with author.make_backend() as made, _open(watched(author, made)) as backend:
+        yield backend
+
+
+@contextmanager
+def connected(author: type[Author], backend: EventBackend) -> Iterator[EventBackend]:
+    """Another open instance on the store of ``backend``.
 
     Raises:
-        SkipTest: the backend is out of reach and this is not continuous integration.
+        Waits: the author's connector does not make one.
     """
-    with author.make_backend() as backend:
-        try:
-            backend.open()
-        except BackendUnavailableError as error:
-            if os.environ.get("CI", "").lower() not in {"", "0", "false"}:
-                raise
-            raise SkipTest(f"the backend cannot be reached: {error}") from error
-        try:
-            yield backend
-        finally:
-            backend.close()
+    if not examined(author).connects:
+        raise Waits("connector()")
+    other = author.connector(author_made(backend))()
+    with _open(watched(author, other)) as connected_one:
+        yield connected_one
+
+
+def watched(author: type[Author], backend: EventBackend) -> EventBackend:
+    """What a hook of ``author`` made, for the tests; see :func:`instance`."""
+    return instance(backend, examined(author).unwritten)
+
+
+@contextmanager
+def _open(backend: EventBackend) -> Iterator[EventBackend]:
+    try:
+        backend.open()
+    except SkipTest:
+        raise
+    except Exception as error:  # whatever it is, it was open once before
+        raise LawBroken(
+            "errors", expected="open() succeeds", actual=error, raised=where(error)
+        ) from error
+    try:
+        yield backend
+    finally:
+        backend.close()
 
 
 def all_events(backend: EventBackend) -> list[StoredEvent]:
     """Everything that ``find`` shows, in its order."""
     events: list[StoredEvent] = []
-    query = Query(limit=_ROUND)
+    query = Query(limit=_PAGE)
     while True:
         page = backend.find(query)
         events += page.events
-        if page.next is None:
+        if page.next is None or not page.events:
             return events
         query = attrs.evolve(query, after=page.next)
 
 
-def _emptied(backend: EventBackend) -> bool:
-    """Remove every event; return whether that worked, which a broken backend may not manage."""
+def _emptied(used: Lockstep) -> bool:
+    """Remove what an example left behind; return whether that worked."""
+    used.use(0)
+    left = list(used.model.events.values())
+    dead = [event.id for event in left if event.state is State.DEAD]
     try:
-        for _ in range(_ROUNDS):
-            events = backend.find(Query(limit=_ROUND)).events
-            if not events:
-                return not any(backend.count().values())
-            backend.requeue([e.id for e in events if e.state is State.DEAD], now=START)
-            backend.cancel([e.id for e in events])
+        if dead:
+            used.backend.requeue(dead, now=START)
+        if left:
+            used.backend.cancel([event.id for event in left])
+        return not used.backend.find(Query(limit=1)).events
     except Exception:  # then the store is simply not used again
         return False
-    return False

@@ -61,6 +61,7 @@ GAPS: Final = (
     datetime(2028, 2, 29, 23, 59, 59, 999999, UTC),
 )
 """Instants that go wrong where someone takes UTC for a local time."""
+_MICROSECOND: Final = timedelta(microseconds=1)
 _ZONES: Final = tuple(
     timezone(timedelta(minutes=minutes)) for minutes in (0, 60, -300, 345, 840, -720)
 )
@@ -101,8 +102,7 @@ class Values:
     @cached_property
     def near(self) -> SearchStrategy[datetime]:
         """Instants a few steps after :data:`START`; on, just before and just after a step."""
-        microsecond = timedelta(microseconds=1)
-        fractions = sorted({timedelta(0), microsecond, self._step - microsecond} - {self._step})
+        fractions = sorted({timedelta(0), _MICROSECOND, self._step - _MICROSECOND} - {self._step})
         return st.builds(
             lambda steps, fraction: START + steps * self._step + fraction,
             st.integers(0, 6),
@@ -123,6 +123,14 @@ class Values:
     def lease_ends(self) -> SearchStrategy[datetime]:
         """Half of the leases outlast everything that is :attr:`near`."""
         return st.just(START + 20 * self._step) | self.mostly_near
+
+    @cached_property
+    def offsets(self) -> SearchStrategy[timedelta]:
+        """From an instant to its neighbours."""
+        step = self._step
+        return st.sampled_from(
+            sorted({0 * step, step, -step, _MICROSECOND, -_MICROSECOND}, key=abs)
+        )
 
     @cached_property
     def extremes(self) -> SearchStrategy[datetime]:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any, TypeVar
+from unittest import SkipTest
 
-from hypothesis.stateful import run_state_machine_as_test
-
-from futurama.conformance.base import plain_failures
 from futurama.conformance.check_add import AddChecks
 from futurama.conformance.check_changes import ChangeChecks
 from futurama.conformance.check_claim import ClaimChecks
 from futurama.conformance.check_concurrency import ConcurrencyChecks
 from futurama.conformance.check_find import FindChecks
 from futurama.conformance.check_lifecycle import LifecycleChecks
+from futurama.conformance.check_protocol import ProtocolChecks
 from futurama.conformance.check_replay import ReplayChecks
 from futurama.conformance.check_settle import SettleChecks
 from futurama.conformance.check_values import ValueChecks
-from futurama.conformance.machine import machine
-from futurama.conformance.profile import profile
+from futurama.conformance.examination import examined
+from futurama.conformance.failure import LawBroken, SetUpError
+from futurama.conformance.instance import Waits
+from futurama.conformance.machine import run_programs
 from futurama.conformance.stage import Stage
 
 __all__ = ["BackendConformance", "deviates", "names_of_tests"]
 
+C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PROGRAMS = 120
 _REASON = "__deviates_because__"
+_SET_UP = "test_suite_is_set_up"
 
 
 def deviates(reason: str) -> Callable[[F], F]:
@@ -44,7 +48,39 @@ def deviates(reason: str) -> Callable[[F], F]:
     return mark
 
 
+def _each_test_begins_and_ends_well(cls: C) -> C:
+    """Let tests wait for what they need, and findings speak for themselves.
+
+    A test says nothing while the suite is not set up. What it finds is raised without a traceback,
+    which would lead through the suite only: the message has the frames that matter.
+    """
+    for name in dir(cls):
+        if name.startswith("test_"):
+            setattr(cls, name, _well_behaved(getattr(cls, name)))
+    return cls
+
+
+def _well_behaved(test: Callable[[Any], None]) -> Callable[[Any], None]:
+    @wraps(test)
+    def run(self: Any) -> None:
+        __tracebackhide__ = True
+        state = examined(type(self))
+        if state.unreachable:
+            raise SkipTest(state.unreachable)
+        if state.trouble and test.__name__ != _SET_UP:
+            raise Waits(_SET_UP)
+        try:
+            return test(self)
+        except (LawBroken, SetUpError) as error:
+            found = error
+        raise found.with_traceback(None) from None
+
+    return run
+
+
+@_each_test_begins_and_ends_well
 class BackendConformance(
+    ProtocolChecks,
     ValueChecks,
     AddChecks,
     ClaimChecks,
@@ -65,17 +101,24 @@ class BackendConformance(
     def test_any_program(self) -> None:
         """Random programs of all operations keep all laws together."""
         cls = type(self)
+        self.wait_for_everything()
         instances = 2 if self.capabilities.shared else 1
-        with Stage(cls, instances=instances) as stage, plain_failures():
-            programs = machine(stage, self.capabilities, instances=instances)
-            run_state_machine_as_test(programs, settings=profile().settings(examples=_PROGRAMS))
+        with Stage(cls, instances=instances) as stage:
+            stage.careful = True
+            run_programs(stage, self.capabilities, examples=_PROGRAMS, instances=instances)
+
+    def test_suite_is_set_up(self) -> None:
+        """What the author gave the suite is what it needs."""
+        state = examined(type(self))
+        if trouble := state.trouble or state.connector:
+            raise SetUpError(trouble)
 
     def test_suite_is_whole(self) -> None:
         """No test of the suite was overridden or removed without a reason."""
         cls = type(self)
         missing = [name for name in names_of_tests() if not _is_ours_or_marked(cls, name)]
         if missing:
-            raise AssertionError(
+            raise SetUpError(
                 f"{cls.__name__} overrides {', '.join(missing)}; remove the override, or mark it "
                 'with @deviates("reason") of futurama.conformance'
             )

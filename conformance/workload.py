@@ -12,21 +12,25 @@ from typing import Any, TypeVar
 import attrs
 
 from futurama.backend import Claim, EventBackend, IfExists, Move, NewEvent, Settlement
-from futurama.conformance.history import Kind, Step
+from futurama.conformance.failure import LawBroken, where
+from futurama.conformance.history import OPEN_END, UNKNOWN, Kind, Step
+from futurama.conformance.instance import Waits
 from futurama.conformance.stage import all_events
 from futurama.conformance.strategies import START
-from futurama.errors import BackendUnavailableError
+from futurama.errors import BackendUnavailableError, OutcomeUnknownError
 
 __all__ = ["Plan", "read_all", "run_threads", "work"]
 
 T = TypeVar("T")
 
-_IDS = 16
-"""Few events, so that everyone meets on them."""
+_ALL = [f"e{number}" for number in range(16)]
+"""The ids of the events; few, so that everyone meets on them."""
 _REMEMBERED = 8
 """How many claims a worker keeps, so that it also reports and renews stale ones."""
 _MOST = 3
 """How many items a batch has at most."""
+_LOST = 0.04
+"""How many of the replies are lost."""
 
 
 @attrs.frozen(kw_only=True)
@@ -72,8 +76,11 @@ def run_threads(backends: Sequence[EventBackend], plan: Plan) -> list[Step]:
         thread.start()
     for thread in threads:
         thread.join()
-    if errors:
-        raise errors[0]
+    for error in errors:
+        if isinstance(error, Waits | LawBroken):
+            raise error
+        expected = "every call succeeds, while others call too"
+        raise LawBroken("errors", expected=expected, actual=error, raised=where(error)) from error
     return [step for history in histories for step in history] + read_all(backends[0], histories)
 
 
@@ -109,12 +116,19 @@ class _Worker:
         self._plan = plan
         self._name = f"worker{number}"
         self._claims: list[Claim] = []
+        self._unanswered: list[Callable[[], None]] = []
         self._calls = 0
 
     def call(self, kind: Kind) -> None:
-        """Make one call of this kind with random arguments and note what it did."""
+        """Make one call of this kind with random arguments and note what it did.
+
+        Or, now and then, repeat a call whose reply was lost some calls ago.
+        """
         self._calls += 1
-        getattr(self, f"_{kind.value}")()
+        if self._unanswered and self.random.random() < 0.5:
+            self._unanswered.pop()()
+        else:
+            getattr(self, f"_{kind.value}")()
 
     def _add(self) -> None:
         events = [
@@ -158,12 +172,20 @@ class _Worker:
             "due_before": now + self.random.randrange(3) * self._plan.resolution,
             "lease_until": now + self._plan.lease * self._plan.resolution,
         }
-        limit = self.random.randint(1, _MOST)
+        self._make_claim(arguments, self.random.randint(1, _MOST))
+
+    def _make_claim(self, arguments: dict[str, Any], limit: int) -> None:
         start = time.monotonic_ns()
-        batch = _persistently(lambda: self._backend.claim(**arguments, limit=limit))
-        ids = [claim.id for claim in batch.claims]
-        self._note(Kind.CLAIM, ids, [arguments] * len(ids), batch.claims, start)
-        self._claims = [*self._claims, *batch.claims][-_REMEMBERED:]
+        batch, is_lost = self._reply(lambda: self._backend.claim(**arguments, limit=limit))
+        if batch is None:  # any of them may have been handed out
+            self._note_unknown(Kind.CLAIM, _ALL, [arguments] * len(_ALL), start)
+        else:
+            ids = [claim.id for claim in batch.claims]
+            self._note(Kind.CLAIM, ids, [arguments] * len(ids), batch.claims, start)
+        if batch is None or is_lost:
+            self._unanswered.append(lambda: self._make_claim(arguments, limit))
+        else:
+            self._claims = [*self._claims, *batch.claims][-_REMEMBERED:]
 
     def _renew(self) -> None:
         claims = self._some_claims()
@@ -203,7 +225,31 @@ class _Worker:
         make: Callable[[], Sequence[Any]],
     ) -> None:
         start = time.monotonic_ns()
-        self._note(kind, ids, arguments, _persistently(make), start)
+        outcomes, is_lost = self._reply(make)
+        if outcomes is None:
+            self._note_unknown(kind, ids, arguments, start)
+        else:
+            self._note(kind, ids, arguments, outcomes, start)
+        if is_lost:
+            self._unanswered.append(lambda: self._batch(kind, ids, arguments, make))
+
+    def _reply(self, make: Callable[[], T]) -> tuple[T | None, bool]:
+        """Make a call; return the reply, and whether it is lost on the worker.
+
+        If the backend says that it does not know the outcome, nobody does. What is lost by chance
+        is lost *after* the call, for of one that never reached the backend it knows nothing; the
+        judge is told of it, because it would take too long to guess.
+        """
+        try:
+            reply = _persistently(make)
+        except OutcomeUnknownError:
+            return None, True
+        return reply, self.random.random() < _LOST
+
+    def _note_unknown(
+        self, kind: Kind, ids: Sequence[str], arguments: Sequence[dict[str, Any]], start: int
+    ) -> None:
+        self._note(kind, ids, arguments, [UNKNOWN] * len(ids), start, end=OPEN_END)
 
     def _note(
         self,
@@ -212,8 +258,10 @@ class _Worker:
         arguments: Sequence[dict[str, Any]],
         outcomes: Sequence[Any],
         start: int,
+        *,
+        end: int | None = None,
     ) -> None:
-        end = time.monotonic_ns()
+        end = time.monotonic_ns() if end is None else end
         self.steps += [
             Step(
                 event_id=event_id,
@@ -229,8 +277,7 @@ class _Worker:
 
     def _ids(self) -> list[str]:
         """Different ones, because the items of a batch are noted as if they were concurrent."""
-        numbers = self.random.sample(range(_IDS), self.random.randint(1, _MOST))
-        return [f"e{number}" for number in numbers]
+        return self.random.sample(_ALL, self.random.randint(1, _MOST))
 
     def _some_claims(self) -> list[Claim]:
         """Recent claims on different events."""

@@ -102,11 +102,20 @@ def _is_secret(field: attrs.Attribute[Any]) -> bool:
 
 
 def describe(cls: type[Any]) -> list[tuple[str, str, Any, str, str]]:
-    """For documentation: (key, type, default, unit, sentence) of every key of ``cls``."""
+    """For documentation: (key, type, default, unit, sentence) of every key of ``cls``.
+
+    A class's own keys come before those that it inherits.
+    """
     hints = get_type_hints(cls)
     return [
-        (name, _type_name(hints[name]), field.default, field.metadata[_UNIT], field.metadata[_DOC])
-        for name, field in attrs.fields_dict(cls).items()
+        (
+            field.name,
+            _type_name(hints[field.name]),
+            field.default,
+            field.metadata[_UNIT],
+            field.metadata[_DOC],
+        )
+        for field in sorted(attrs.fields(cls), key=lambda field: field.inherited)
         if _DOC in field.metadata
     ]
 

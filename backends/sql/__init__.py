@@ -2,6 +2,7 @@
 
 * ``statements``: the table and every statement of the shared operations, in one place.
 * ``dialect``: what a member has to say about its database; the seam for further members.
+* ``server``: what the members that talk to a server share.
 * ``errors``: from the codes of drivers and servers to the classes of ``futurama.errors``.
 * ``transactions``: connections, one short transaction per call, repeats, forks.
 * ``schema``: creating, checking and upgrading the table.
@@ -9,11 +10,13 @@
 * ``rows``: reading and writing rows by primary key.
 * ``adding``, ``claiming``, ``settling``: the operations that take more than a few lines.
 * ``backend``: all operations.
+* ``*_diagnosis``: how well a server is set up.
 """
 
 from __future__ import annotations
 
 from futurama.backends.sql.backend import SQLBackend
 from futurama.backends.sql.dialect import Dialect
+from futurama.backends.sql.server import ServerDialect, ServerSettings
 
-__all__ = ["Dialect", "SQLBackend"]
+__all__ = ["Dialect", "SQLBackend", "ServerDialect", "ServerSettings"]

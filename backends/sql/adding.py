@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from futurama.backend import AddOutcome, IfExists, NewEvent
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.rows import Rows
+from futurama.backends.sql.statements import INSERTED
 from futurama.backends.sql.transactions import Transactions
 from futurama.times import to_us
 
@@ -20,6 +21,9 @@ _ON_CONFLICT: Mapping[IfExists, AddOutcome] = {
     "keep": AddOutcome.KEPT,
     "replace": AddOutcome.REPLACED,
 }
+
+_UNCLAIMED = {"attempt": 0, "token": None, "owner": None, "died": None, "reason": None}
+"""What the columns that INSERT leaves out are in a new row."""
 
 
 class Adding:
@@ -55,7 +59,7 @@ class Adding:
             time,
             to_us(event.created),
             event.payload,
-            0,
+            False,
         )
 
     def _add_looking(
@@ -93,8 +97,26 @@ class Adding:
                     outcomes.append(outcome)
                     continue
             known[event_id] = ((trigger_type, time, created, data), is_lost)
-            written[event_id] = (event_id, trigger_type, time, due, created, data, int(is_lost))
+            written[event_id] = (event_id, trigger_type, time, due, created, data, is_lost)
             outcomes.append(outcome)
-        self._rows.delete(connection, written.keys() & stored.keys())
-        self._rows.insert(connection, list(written.values()))
+        self._write(connection, written, stored.keys())
         return outcomes
+
+    def _write(
+        self,
+        connection: sa.Connection,
+        rows: Mapping[bytes, tuple[Any, ...]],
+        replaced: Collection[bytes],
+    ) -> None:
+        """Insert new rows, and overwrite the others in place.
+
+        Were they deleted and inserted, a PostgreSQL transaction that waits for one would not find
+        it: it looks for newer versions of the row that it saw, not for another row of that id.
+        """
+        changes = {
+            event_id: {**dict(zip(INSERTED[1:], row[1:], strict=True)), **_UNCLAIMED}
+            for event_id, row in rows.items()
+            if event_id in replaced
+        }
+        self._rows.update(connection, changes)
+        self._rows.insert(connection, [row for key, row in rows.items() if key not in replaced])

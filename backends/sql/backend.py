@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -35,8 +35,9 @@ from futurama.backends.sql.pages import Pages
 from futurama.backends.sql.rows import Rows
 from futurama.backends.sql.schema import Schema
 from futurama.backends.sql.settling import Settling
-from futurama.backends.sql.statements import Statements
+from futurama.backends.sql.statements import Statements, check_table_name
 from futurama.backends.sql.transactions import Transactions
+from futurama.errors import ConfigError
 from futurama.events import CancelOutcome, RescheduleOutcome
 
 __all__ = ["SQLBackend"]
@@ -45,29 +46,51 @@ _PURGED_AT_ONCE = 500
 """Dead letters per transaction of ``purge``: no lock is held for long."""
 
 
+class SharedSettings(Protocol):
+    """The configuration keys that every member has."""
+
+    @property
+    def table_name(self) -> str:
+        """The table of events."""
+
+    @property
+    def create_schema(self) -> bool:
+        """Whether ``open`` may create and upgrade the table."""
+
+    @property
+    def max_data_bytes(self) -> int:
+        """The longest payload."""
+
+
 class SQLBackend:
-    """Events in one table of an SQL database.
+    """Events in one table of an SQL database: durable and shared.
 
     Args:
         dialect: the database.
-        table_name: checked by ``statements.check_table_name``.
-        capabilities: what :attr:`capabilities` shows.
-        create_schema: whether :meth:`open` may create and upgrade the table.
+        settings: the member's own class of settings.
+
+    Raises:
+        ConfigError: a key has a value that can never work.
     """
 
-    def __init__(
-        self,
-        dialect: Dialect,
-        *,
-        table_name: str,
-        capabilities: Capabilities,
-        create_schema: bool,
-    ) -> None:
-        self.capabilities = capabilities
+    def __init__(self, dialect: Dialect, settings: SharedSettings) -> None:
+        check_table_name(settings.table_name, dialect.max_table_name)
+        if settings.max_data_bytes > dialect.max_data_bytes:
+            raise ConfigError(
+                f"configuration key 'max_data_bytes' must be at most {dialect.max_data_bytes}, "
+                f"got {settings.max_data_bytes}",
+                key="max_data_bytes",
+            )
+        self.capabilities = Capabilities(
+            durable=True,
+            shared=True,
+            resolution=dialect.resolution,
+            max_data_bytes=settings.max_data_bytes,
+        )
         self._dialect = dialect
-        self._table_name = table_name
-        self._create_schema = create_schema
-        self._statements = Statements(dialect, table_name)
+        self._table_name = settings.table_name
+        self._create_schema = settings.create_schema
+        self._statements = Statements(dialect, settings.table_name)
         self._transactions = Transactions(dialect)
         self._schema = Schema(dialect, self._transactions, self._statements)
         self._pages = Pages(dialect, self._statements)

@@ -103,13 +103,15 @@ class Claiming:
         return [row for row in rows if row[0] in mine]
 
     def _claimable(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        if self.skips_locked:
-            return connection.execute(self._statements.claim, parameters).all()
-        candidates = connection.execute(self._statements.claim_candidates, parameters).scalars()
         rows: list[Any] = []
-        for ids in self._dialect.in_lists(candidates):
-            rows += connection.execute(self._statements.claim_by_id, {**parameters, "ids": ids})
-        return sorted(rows, key=lambda row: (row.due, row.id))
+        if self.skips_locked:
+            rows += connection.execute(self._statements.claim, parameters)
+        else:
+            found = connection.execute(self._statements.claim_candidates, parameters).scalars()
+            for ids in self._dialect.in_lists(found):
+                rows += connection.execute(self._statements.claim_by_id, {**parameters, "ids": ids})
+        # Ordered already, but for what others changed while the statement ran.
+        return sorted(rows, key=_by_due_and_id)
 
     def _claims(self, rows: Sequence[Any], token: bytes, lease_until: datetime) -> Sequence[Claim]:
         decode_time = self._dialect.decode_time
@@ -154,3 +156,7 @@ class Claiming:
                 raise
             return False
         return True
+
+
+def _by_due_and_id(row: Any) -> tuple[Any, bytes]:
+    return row.due, row.id

@@ -14,7 +14,16 @@ from futurama.errors import (
     BackendUnavailableError,
 )
 
-__all__ = ["MYSQL_FAULTS", "SQLITE_FAULTS", "Fault", "driver_error", "translate"]
+__all__ = [
+    "MYSQL_FAULTS",
+    "POSTGRESQL_FAULTS",
+    "POSTGRESQL_REFUSALS",
+    "SQLITE_FAULTS",
+    "Fault",
+    "IdsTakenError",
+    "driver_error",
+    "translate",
+]
 
 
 class Fault(Enum):
@@ -81,6 +90,15 @@ _LAYOUT = (
 _VALUE = (Fault.REJECTED, "the server refuses a value")
 _UNSUPPORTED = (Fault.UNSUPPORTED, "the server does not understand a statement; is it too old?")
 
+_DUPLICATE = (Fault.DUPLICATE, "the same ids kept being taken and freed")
+_TLS = (Fault.SETUP, "TLS failed; check the keys ssl, ssl_ca and ssl_verify")
+_WANTS_TLS = (Fault.SETUP, "the server wants TLS; set ssl to true")
+_NO_CONNECTION_LEFT = (
+    Fault.UNAVAILABLE,
+    "the server has no connection left; lower max_open_connection",
+)
+_LOCK_WAIT = (Fault.LOCK_WAIT, "a lock was not free within lock_wait_timeout_sec")
+
 MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     # Of the client: pymysql.constants.CR
     0: _LOST,
@@ -90,7 +108,7 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     2006: _LOST,
     2013: _LOST,
     2014: _LOST,
-    2026: (Fault.SETUP, "TLS failed; check the keys ssl, ssl_ca and ssl_verify"),
+    2026: _TLS,
     2027: _LOST,
     2055: _LOST,
     # Of the server: "Server Error Message Reference" of MySQL 8.4, "MariaDB Error Codes"
@@ -99,7 +117,7 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     1030: _OVERLOADED,
     1037: _OVERLOADED,
     1038: _OVERLOADED,
-    1040: (Fault.UNAVAILABLE, "the server has no connection left; lower max_open_connection"),
+    1040: _NO_CONNECTION_LEFT,
     1041: _OVERLOADED,
     1042: _UNREACHABLE,
     1043: _UNREACHABLE,
@@ -109,7 +127,7 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     1049: _NO_SCHEMA,
     1053: _MOVED,
     1054: _LAYOUT,
-    1062: (Fault.DUPLICATE, "the same ids kept being taken and freed"),
+    1062: _DUPLICATE,
     1064: _UNSUPPORTED,
     1114: _OVERLOADED,
     1118: _VALUE,
@@ -126,7 +144,7 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     1161: _LOST,
     1193: _UNSUPPORTED,
     1203: (Fault.UNAVAILABLE, "the user has no connection left; lower max_open_connection"),
-    1205: (Fault.LOCK_WAIT, "a lock was not free within lock_wait_timeout_sec"),
+    1205: _LOCK_WAIT,
     1206: _OVERLOADED,
     1213: _CONFLICT,
     1226: (Fault.UNAVAILABLE, "the user has used up a limit of the server"),
@@ -152,11 +170,71 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     3024: _INTERRUPTED,
     3100: _MOVED,
     3118: _LOGIN,
-    3159: (Fault.SETUP, "the server wants TLS; set ssl to true"),
+    3159: _WANTS_TLS,
     4031: _LOST,
     4151: _LOGIN,
 }
 """By the number that PyMySQL gives."""
+
+POSTGRESQL_FAULTS: Mapping[str, tuple[Fault, str]] = {
+    # https://www.postgresql.org/docs/current/errcodes-appendix.html
+    "08": _LOST,
+    "0A": _UNSUPPORTED,
+    "22": _VALUE,
+    "23": _VALUE,
+    "23505": _DUPLICATE,
+    "25006": _MOVED,
+    "25P03": _LOST,
+    "28": _LOGIN,
+    "3D000": _NO_SCHEMA,
+    "3F000": (
+        Fault.SETUP,
+        "no schema in the search_path of the user exists; create one, or set it",
+    ),
+    "40": _CONFLICT,
+    "42": (Fault.SETUP, "the server refuses a statement"),
+    "42501": _RIGHTS,
+    "42601": _UNSUPPORTED,
+    "42703": _LAYOUT,
+    "42804": _LAYOUT,
+    "42809": _LAYOUT,
+    "42883": _LAYOUT,
+    "42P01": _NO_SCHEMA,
+    "53": _OVERLOADED,
+    "53300": _NO_CONNECTION_LEFT,
+    "54": _VALUE,
+    "55P03": _LOCK_WAIT,
+    "57": _LOST,
+    "57014": _INTERRUPTED,
+    "58": _OVERLOADED,
+    "XX": (Fault.UNAVAILABLE, "the server failed; look at its log"),
+}
+"""By SQLSTATE where it is listed, else by its first two characters, the class."""
+
+POSTGRESQL_REFUSALS: Mapping[str, tuple[Fault, str]] = {
+    "connection has been closed": _LOST,
+    "SYSCALL error": _LOST,
+    "SSL off": _WANTS_TLS,
+    "no encryption": _WANTS_TLS,
+    "SSL": _TLS,
+    "certificate": _TLS,
+    "too many": _NO_CONNECTION_LEFT,
+    "remaining connection slots": _NO_CONNECTION_LEFT,
+    "pg_hba.conf": _LOGIN,
+    "authentication failed": _LOGIN,
+    "no password supplied": _LOGIN,
+    "is not permitted to log in": _LOGIN,
+    "permission denied": _LOGIN,
+    'role "': _LOGIN,
+    "the database system is": (Fault.UNAVAILABLE, "the server is starting or shutting down"),
+    "timeout expired": _UNREACHABLE,
+    "failed to resolve host": _UNREACHABLE,
+    "Connection refused": _UNREACHABLE,
+    "No such file or directory": _UNREACHABLE,
+    "unreachable": _UNREACHABLE,
+    "No route to host": _UNREACHABLE,
+}
+"""By words in the message, the first that fit, because attempts to connect have no SQLSTATE."""
 
 _UNWRITABLE = (
     Fault.SETUP,
@@ -184,9 +262,13 @@ SQLITE_FAULTS: Mapping[int, tuple[Fault, str]] = {
     22: (Fault.SETUP, "this file system does not support large files"),  # NOLFS
     23: _UNWRITABLE,  # AUTH
     26: (Fault.SETUP, "the file is not an SQLite database; choose another path"),  # NOTADB
-    1555: (Fault.DUPLICATE, "the same ids kept being taken and freed"),  # CONSTRAINT_PRIMARYKEY
+    1555: _DUPLICATE,  # CONSTRAINT_PRIMARYKEY
 }
 """By extended result code where it is listed, else by its low byte, the primary code."""
+
+
+class IdsTakenError(exc.SQLAlchemyError):
+    """An INSERT left out the rows whose ids are taken."""
 
 
 def driver_error(error: BaseException) -> BaseException:
@@ -206,5 +288,5 @@ def translate(
         backend: the backend's name.
         place: which server or file; must contain no secret.
     """
-    own_words = " ".join(str(part) for part in driver_error(error).args)
+    own_words = " ".join(" ".join(str(part) for part in driver_error(error).args).split())
     return ERRORS[fault](f"{place}: {advice} ({own_words})", backend=backend)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
 from futurama.backend import Finding, Verdict
+from futurama.backends.sql.diagnosis import asked_for, clock
 
 __all__ = ["diagnose"]
 
-_LARGE_OFFSET = timedelta(seconds=1)
 _SHORT_WAIT_TIMEOUT_SECONDS = 60
 
 _VARIABLES = (
@@ -45,14 +45,14 @@ def diagnose(
     return [
         Finding("version", variables["version"]),
         _skip_locked(works=skips_locked),
-        _isolation(variables),
-        _time_zone(variables),
+        asked_for("isolation", _isolation(variables), "READ-COMMITTED"),
+        asked_for("time_zone", variables.get("time_zone", "unknown"), "+00:00"),
         _sql_mode(variables),
         _flush(variables),
         _binlog(variables),
         Finding("max_allowed_packet", variables["max_allowed_packet"]),
         _wait_timeout(variables),
-        _clock(connection, server_now),
+        clock(connection, server_now),
         _engine(connection, table_name),
         _writing(connection, table_name),
         _creating(connection),
@@ -70,28 +70,8 @@ def _skip_locked(*, works: bool) -> Finding:
     )
 
 
-def _isolation(variables: Mapping[str, str]) -> Finding:
-    value = variables.get("transaction_isolation") or variables.get("tx_isolation", "unknown")
-    if value == "READ-COMMITTED":
-        return Finding("isolation", value)
-    return Finding(
-        "isolation",
-        value,
-        Verdict.PROBLEM,
-        "sessions ask for READ COMMITTED and do not get it; look for a proxy that resets sessions",
-    )
-
-
-def _time_zone(variables: Mapping[str, str]) -> Finding:
-    value = variables.get("time_zone", "unknown")
-    if value == "+00:00":
-        return Finding("time_zone", value)
-    return Finding(
-        "time_zone",
-        value,
-        Verdict.PROBLEM,
-        "sessions ask for +00:00 and do not get it; look for a proxy that resets sessions",
-    )
+def _isolation(variables: Mapping[str, str]) -> str:
+    return variables.get("transaction_isolation") or variables.get("tx_isolation", "unknown")
 
 
 def _sql_mode(variables: Mapping[str, str]) -> Finding:
@@ -143,22 +123,6 @@ def _wait_timeout(variables: Mapping[str, str]) -> Finding:
         f"{value} s",
         Verdict.ADVICE,
         "the server closes connections so soon that calls often have to connect first; raise it",
-    )
-
-
-def _clock(connection: sa.Connection, server_now: Callable[[sa.Connection], datetime]) -> Finding:
-    before = datetime.now(UTC)
-    server = server_now(connection)
-    after = datetime.now(UTC)
-    offset = server - (before + (after - before) / 2)
-    value = f"{offset.total_seconds():+.3f} s against this machine"
-    if abs(offset) < _LARGE_OFFSET:
-        return Finding("clock", value)
-    return Finding(
-        "clock",
-        value,
-        Verdict.ADVICE,
-        "events run by the server's clock; let NTP set the clocks of both machines",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.statements import INSERTED, Statements
 from futurama.times import ceil_to, floor_to
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "portions"]
 
 
 class Rows:
@@ -64,6 +64,21 @@ class Rows:
     def down(self, instant: datetime) -> Any:
         """For ``due <= instant`` and ``due > instant``, which mean the same when rounded down."""
         return self._dialect.encode_time(floor_to(instant, self._dialect.resolution))
+
+
+def portions(rows: list[Any], *, max_rows: int, max_bytes: int) -> Iterator[list[Any]]:
+    """``rows`` in portions of at most so many rows and, if they have more than one, so many bytes."""
+    portion: list[Any] = []
+    size = 0
+    for row in rows:
+        row_size = sum(len(value) for value in row if isinstance(value, bytes))
+        if portion and (len(portion) == max_rows or size + row_size > max_bytes):
+            yield portion
+            portion, size = [], 0
+        portion.append(row)
+        size += row_size
+    if portion:
+        yield portion
 
 
 def _id(row: tuple[Any, ...]) -> bytes:

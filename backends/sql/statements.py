@@ -49,23 +49,22 @@ SCHEMA_TABLE = "futurama_schema"
 MAX_OWNER_BYTES = 255
 """The width of the column ``owner``; longer names are cut."""
 
-_TABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
-"""64 is what MySQL allows; nothing in this alphabet can end a quoted name."""
+_TABLE_NAME = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
+"""Nothing in this alphabet can end a quoted name."""
 
 
-def check_table_name(name: str) -> str:
-    """Return ``name`` if it can be a table's name.
+def check_table_name(name: str, longest: int) -> None:
+    """Raise unless ``name`` can be the name of a table.
 
     Raises:
         ConfigError: it cannot.
     """
-    if not _TABLE_NAME.fullmatch(name) or name == SCHEMA_TABLE:
+    if not _TABLE_NAME.fullmatch(name) or len(name) > longest or name == SCHEMA_TABLE:
         raise ConfigError(
-            f"configuration key 'table_name' must be 1 to 64 letters (a-z, A-Z), digits or "
+            f"configuration key 'table_name' must be 1 to {longest} letters (a-z, A-Z), digits or "
             f"underscores and not {SCHEMA_TABLE!r}, got {name!r}",
             key="table_name",
         )
-    return name
 
 
 class Statements:
@@ -80,15 +79,13 @@ class Statements:
         events = self.table.c
         by_id = dialect.is_in(events.id, "ids")
 
-        # The first condition is implied by the second, but it is the one that bounds the index range.
-        claimable = sa.and_(
-            events.due <= sa.bindparam("horizon"),
-            sa.or_(
-                sa.and_(events.token.is_(None), events.due <= sa.bindparam("due_before")),
-                sa.and_(events.token.is_not(None), events.due <= sa.bindparam("now")),
-            ),
+        may_be_claimed = sa.or_(
+            sa.and_(events.token.is_(None), events.due <= sa.bindparam("due_before")),
+            sa.and_(events.token.is_not(None), events.due <= sa.bindparam("now")),
         )
-        is_lost = sa.case((events.token.is_(None), events.lost), else_=sa.literal_column("1"))
+        # Implied by the condition above, but it is what bounds the range of the index.
+        is_within_horizon = events.due <= sa.bindparam("horizon")
+        is_lost = sa.case((events.token.is_(None), events.lost), else_=sa.true())
         claimed_columns = (
             events.id,
             events.trigger_type,
@@ -110,7 +107,7 @@ class Statements:
 
         self.claim = (
             self._by_due(sa.select(*claimed_columns))
-            .where(claimable)
+            .where(is_within_horizon, may_be_claimed)
             .order_by(events.due, events.id)
             .limit(sa.bindparam("limit"))
             .with_for_update(skip_locked=True)
@@ -119,7 +116,7 @@ class Statements:
 
         self.claim_candidates = (
             self._by_due(sa.select(events.id))
-            .where(claimable)
+            .where(is_within_horizon, may_be_claimed)
             .order_by(events.due, events.id)
             .limit(sa.bindparam("limit"))
         )
@@ -127,7 +124,7 @@ class Statements:
 
         self.claim_by_id = (
             self._by_id(sa.select(*claimed_columns))
-            .where(by_id, claimable)
+            .where(by_id, dialect.guard(may_be_claimed))
             .order_by(events.due, events.id)
             .with_for_update()
         )
@@ -136,7 +133,7 @@ class Statements:
         self.take = (
             sa.update(self.table)
             .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
-            .where(by_id, claimable)
+            .where(by_id, dialect.guard(may_be_claimed))
             # Ordered: MySQL computes from left to right, so `lost` must come before `token`.
             .ordered_values(
                 (events.lost, is_lost),
@@ -195,7 +192,7 @@ class Statements:
                 events.id > sa.bindparam("after"),
                 events.died < sa.bindparam("before"),
             )
-            .order_by(events.id)
+            .order_by(events.due, events.id)  # by id, that is, but so the index has it
             .limit(sa.bindparam("limit"))
         )
 
@@ -208,6 +205,7 @@ class Statements:
         return (
             self._by_id(sa.select(events.id, *(events[name] for name in columns)))
             .where(dialect.is_in(events.id, "ids"))
+            .order_by(events.id)
             .with_for_update()
         )
 

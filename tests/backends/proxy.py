@@ -1,4 +1,4 @@
-"""A TCP proxy that loses chosen messages between a MySQL client and its server."""
+"""A TCP proxy that loses chosen messages between a database client and its server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Proxy:
             after_it_was_done: the server receives it, and only its answer is lost.
         """
         self._is_done_first = after_it_was_done
-        self._victim = b"\x03" + statement.encode()  # 3 is COM_QUERY
+        self._victim = statement.encode()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from futurama.backend import Claim, EventBackend, NewEvent
 from futurama.backends.sql import SQLBackend
 
-__all__ = ["T0", "claim_all", "event", "events", "explainable", "seconds"]
+__all__ = ["T0", "claim_all", "event", "events", "explainable", "seconds", "wait_until"]
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 _A_SECOND_LATER = T0 + timedelta(seconds=1)
@@ -40,6 +41,14 @@ def claim_all(
         owner="me", now=now, due_before=now, lease_until=now + seconds(60), limit=limit
     )
     return batch.claims
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for what the server cannot tell by itself: it polls."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
 
 
 def explainable(backend: SQLBackend, number_of_ids: int) -> dict[str, tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from futurama.backend import AddOutcome, NewEvent, State
@@ -30,6 +31,42 @@ class RefusesTooLate(MemoryBackend):
         if outcome is AddOutcome.REFUSED and self._rows[event.id].state is not State.DEAD:
             self._rows[event.id].payload = event.payload
         return outcome
+
+
+@breaks("add.raise")
+class Overwrites(MemoryBackend):
+    """An upsert, whatever was asked for."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        return super()._add(event, "replace")
+
+
+@breaks("add.new", test="add.raise")
+class OneTakenIdFailsThemAll(MemoryBackend):
+    """One INSERT for the whole batch, rolled back when one of its ids is taken."""
+
+    def add(self, events: Sequence[NewEvent], *, if_exists: Any) -> Sequence[AddOutcome]:
+        before = dict(self._rows)
+        outcomes = super().add(events, if_exists=if_exists)
+        if AddOutcome.REFUSED not in outcomes:
+            return outcomes
+        for event_id in self._rows.keys() - before.keys():
+            self._remove(self._rows[event_id])
+        return [AddOutcome.REFUSED] * len(events)
+
+
+@breaks("add.new", test="add.raise")
+class StopsAtTheFirstTakenId(MemoryBackend):
+    """Writes one event after another and gives up at the first that is refused."""
+
+    def add(self, events: Sequence[NewEvent], *, if_exists: Any) -> Sequence[AddOutcome]:
+        outcomes: list[AddOutcome] = []
+        for event in events:
+            if AddOutcome.REFUSED not in outcomes:
+                outcomes += super().add([event], if_exists=if_exists)
+            else:
+                outcomes.append(AddOutcome.REFUSED)
+        return outcomes
 
 
 @breaks("add.keep")
@@ -120,6 +157,24 @@ class RepeatsRestart(MemoryBackend):
         if outcome is AddOutcome.ADDED and if_exists == "replace" and row.state is State.WAITING:
             row.attempt = 0
         return outcome
+
+
+@breaks("replay.add")
+class RepeatsDouble(MemoryBackend):
+    """Appends to a log, where a repeat is one more entry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log: list[NewEvent] = []
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        self._log.append(event)
+        return super()._add(event, if_exists)
+
+    def count(self) -> Mapping[State, int]:
+        repeats = len(self._log) - len(set(self._log))
+        counts = dict(super().count())
+        return {**counts, State.WAITING: counts[State.WAITING] + repeats}
 
 
 @breaks("errors")

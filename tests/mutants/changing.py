@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import attrs
 
-from futurama.backend import Move, State
+from futurama.backend import ClaimBatch, Move, State
 from futurama.backends.memory import MemoryBackend
 from futurama.events import CancelOutcome, RescheduleOutcome
+from futurama.times import to_us
 from tests.mutants.registry import breaks
 
 
@@ -22,6 +25,59 @@ class TriedMeansInFlight(MemoryBackend):
         if outcome is CancelOutcome.CANCELLED and row is not None and row.attempt:
             return CancelOutcome.IN_FLIGHT
         return outcome
+
+
+class _OnlySaysSo(MemoryBackend):
+    """The right answer, and the event is still there."""
+
+    def leaves(self, row: Any) -> bool:
+        raise NotImplementedError
+
+    def _cancel(self, event_id: str) -> CancelOutcome:
+        row = self._rows.get(event_id)
+        outcome = super()._cancel(event_id)
+        if row is not None and row.due_us is not None and self.leaves(row):
+            self._rows[event_id] = row
+            self._enqueue(row, row.due_us)
+        return outcome
+
+
+@breaks("cancel.waiting")
+class LeavesTheWaiting(_OnlySaysSo):
+    """CANCELLED, and it will be called."""
+
+    def leaves(self, row: Any) -> bool:
+        return row.state is State.WAITING and not row.lost
+
+
+@breaks("cancel.lost")
+class LeavesTheLost(_OnlySaysSo):
+    """IN_FLIGHT, and it is tried again."""
+
+    def leaves(self, row: Any) -> bool:
+        return row.state is State.WAITING and bool(row.lost)
+
+
+@breaks("cancel.claimed")
+class CancelsExpiredClaims(MemoryBackend):
+    """Takes an ended lease for the end of the call."""
+
+    def cancel(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
+        expired = {
+            row.id
+            for row in self._rows.values()
+            if row.state is State.CLAIMED and row.due_us is not None and row.due_us <= self._latest
+        }
+        return [
+            CancelOutcome.CANCELLED if event_id in expired else outcome
+            for event_id, outcome in zip(ids, super().cancel(ids), strict=True)
+        ]
+
+    _latest = 0
+
+    def claim(self, *, now: datetime, **kwargs: Any) -> ClaimBatch:
+        self._latest = max(self._latest, to_us(now))
+        return super().claim(now=now, **kwargs)
 
 
 @breaks("cancel.claimed")
@@ -212,6 +268,25 @@ class PurgesAtToo(MemoryBackend):
 
     def purge(self, *, before: datetime) -> int:
         return super().purge(before=before + timedelta(microseconds=before.year < 9999))
+
+
+@breaks("purge.before")
+class PurgesOneTooFew(MemoryBackend):
+    """``died < before - 1``."""
+
+    def purge(self, *, before: datetime) -> int:
+        return super().purge(before=before - timedelta(microseconds=before.year > 1))
+
+
+@breaks("purge.before")
+class PurgesTheLiving(MemoryBackend):
+    """Removes whatever is old."""
+
+    def purge(self, *, before: datetime) -> int:
+        for row in list(self._rows.values()):
+            if row.due_us is not None and row.due_us < to_us(before):
+                self._remove(row)
+        return super().purge(before=before)
 
 
 @breaks("purge.before")

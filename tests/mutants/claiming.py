@@ -26,6 +26,15 @@ class WaitsForAfter(MemoryBackend):
 
 
 @breaks("claim.due")
+class HandsOutAMicrosecondEarly(MemoryBackend):
+    """``due - 1 <= due_before``."""
+
+    def claim(self, *, due_before: datetime, **kwargs: Any) -> ClaimBatch:
+        later = due_before + _MICROSECOND if due_before.year < 9999 else due_before
+        return super().claim(due_before=later, **kwargs)
+
+
+@breaks("claim.due")
 class NowIsAlwaysDue(MemoryBackend):
     """Hands out what is due now although the horizon lies before."""
 
@@ -54,6 +63,16 @@ class SortsByDueOnly(MemoryBackend):
         self._heap.sort(key=lambda entry: entry[:3])
 
 
+@breaks("claim.due", test="batch.large")
+class LosesWhatIsStale(MemoryBackend):
+    """Cleans its heap up now and then, and throws away too much."""
+
+    def _enqueue(self, row: Any, due_us: int) -> None:
+        super()._enqueue(row, due_us)
+        if len(self._heap) > 2 * len(self._rows) + 64:
+            self._heap.clear()
+
+
 @breaks("claim.order")
 class SortsLikeJava(MemoryBackend):
     """Ids in the order of UTF-16."""
@@ -64,6 +83,31 @@ class SortsLikeJava(MemoryBackend):
             (due, row.id.encode("utf-16-be"), number, row) for due, _, number, row in self._heap
         ]
         self._heap.sort(key=lambda entry: entry[:3])
+
+
+@breaks("claim.order")
+class TheNewestComesFirst(MemoryBackend):
+    """A stack."""
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        batch = super().claim(**kwargs)
+        return attrs.evolve(batch, claims=batch.claims[::-1])
+
+
+@breaks("claim.limit")
+class HandsOutAllThereIs(MemoryBackend):
+    """Takes the limit for a hint."""
+
+    def claim(self, *, limit: int, **kwargs: Any) -> ClaimBatch:
+        return super().claim(limit=limit + 100, **kwargs)
+
+
+@breaks("claim.due", test="claim.limit")
+class OneLess(MemoryBackend):
+    """``<`` where ``<=`` was meant, in the count of what was handed out."""
+
+    def claim(self, *, limit: int, **kwargs: Any) -> ClaimBatch:
+        return super().claim(limit=limit - 1, **kwargs)
 
 
 @breaks("claim.limit")
@@ -85,6 +129,33 @@ class OwnersMayHaveItBack(MemoryBackend):
             if row.owner == owner and row.due_us is not None and row.due_us > to_us(due_before):
                 self._enqueue(row, to_us(now))
         return super().claim(owner=owner, now=now, due_before=due_before, **kwargs)
+
+
+@breaks("claim.exclusive")
+class IgnoresTheLease(MemoryBackend):
+    """Hands out whatever its trigger time makes due, claimed or not."""
+
+    def claim(self, *, now: datetime, due_before: datetime, **kwargs: Any) -> ClaimBatch:
+        for row in self._rows.values():
+            if row.state is State.CLAIMED and row.trigger_time_us <= to_us(due_before):
+                self._enqueue(row, min(row.due_us or 0, to_us(now)))
+        return super().claim(now=now, due_before=due_before, **kwargs)
+
+
+@breaks("claim.exclusive")
+class LeasesEndAMicrosecondEarly(MemoryBackend):
+    """Hands out just before the end of the lease."""
+
+    def claim(self, *, now: datetime, **kwargs: Any) -> ClaimBatch:
+        return super().claim(now=now + _MICROSECOND if now.year < 9999 else now, **kwargs)
+
+
+@breaks("claim.lease")
+class TheHorizonEndsEverything(MemoryBackend):
+    """Asks for ``due <= due_before`` first, so that ended leases behind the horizon are not seen."""
+
+    def claim(self, *, now: datetime, due_before: datetime, **kwargs: Any) -> ClaimBatch:
+        return super().claim(now=min(now, due_before), due_before=due_before, **kwargs)
 
 
 @breaks("claim.lease")
@@ -172,6 +243,43 @@ class LeasesDoNotCount(MemoryBackend):
         batch = super().claim(**kwargs)
         dues = [row.due_us or 0 for row in self._rows.values() if row.state is State.WAITING]
         return attrs.evolve(batch, next_due=from_us(min(dues)) if dues else None)
+
+
+@breaks("claim.next-due")
+class RemembersWhatWasRemoved(MemoryBackend):
+    """Keeps the earliest due in a variable that removing an event does not correct."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._earliest: dict[str, int] = {}
+
+    def _enqueue(self, row: Any, due_us: int) -> None:
+        super()._enqueue(row, due_us)
+        self._earliest[row.id] = due_us
+
+    def _settle(self, settlement: Any, now_us: int) -> bool:
+        settled = super()._settle(settlement, now_us)
+        if settled and not self._lives(settlement.claim.id):
+            self._earliest.pop(settlement.claim.id, None)
+        return settled
+
+    def _lives(self, event_id: str) -> bool:
+        row = self._rows.get(event_id)
+        return row is not None and row.state is not State.DEAD
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        batch = super().claim(**kwargs)
+        earliest = min(self._earliest.values(), default=None)
+        return attrs.evolve(batch, next_due=None if earliest is None else from_us(earliest))
+
+
+@breaks("claim.next-due")
+class NextDueOfBefore(MemoryBackend):
+    """Reads the earliest due before it hands out."""
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        before = super().claim(**{**kwargs, "limit": 0}).next_due
+        return attrs.evolve(super().claim(**kwargs), next_due=before)
 
 
 @breaks("claim.next-due")

@@ -10,7 +10,8 @@ import attrs
 
 from futurama.backend import Claim, ClaimBatch, Move, NewEvent, Settlement
 from futurama.backends.memory import MemoryBackend, MemorySettings
-from futurama.times import ceil_to, floor_to
+from futurama.conformance.strategies import START
+from futurama.times import LATEST, ceil_to, floor_to
 from tests.mutants.registry import MEMORY, breaks
 
 __all__ = ["COARSE", "CoarseBackend"]
@@ -77,6 +78,56 @@ class RoundsHalfUp(CoarseBackend):
 
 
 @breaks("time.rounds-up", capabilities=COARSE)
+class RoundsHalfToEven(CoarseBackend):
+    """What ``round`` does to fractions of a second."""
+
+    def round(self, value: datetime) -> datetime:
+        seconds = round((value - START) / _SECOND)
+        return value if value > LATEST - _SECOND else START + seconds * _SECOND
+
+
+class _RoundsDown(CoarseBackend):
+    """One operation takes times as whole seconds, whatever their fraction."""
+
+    def floor(self, value: datetime | None) -> Any:
+        return None if value is None else floor_to(value, _SECOND)
+
+
+@breaks("time.rounds-up", capabilities=COARSE)
+class ReschedulesDown(_RoundsDown):
+    """``reschedule`` does."""
+
+    def reschedule(self, moves: Sequence[Move]) -> Any:
+        floored = [attrs.evolve(m, trigger_time=self.floor(m.trigger_time)) for m in moves]
+        return super().reschedule(floored)
+
+
+@breaks("time.rounds-up", capabilities=COARSE)
+class RenewsDown(_RoundsDown):
+    """``renew`` does."""
+
+    def renew(self, claims: Sequence[Claim], *, now: datetime, lease_until: datetime) -> Any:
+        return super().renew(claims, now=now, lease_until=self.floor(lease_until))
+
+
+@breaks("time.rounds-up", capabilities=COARSE)
+class RetriesDown(_RoundsDown):
+    """``settle`` does."""
+
+    def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Any:
+        floored = [attrs.evolve(s, due=self.floor(s.due)) for s in settlements]
+        return super().settle(floored, now=now)
+
+
+@breaks("time.rounds-up", capabilities=COARSE)
+class RequeuesDown(_RoundsDown):
+    """``requeue`` does."""
+
+    def requeue(self, ids: Sequence[str], *, now: datetime) -> Any:
+        return super().requeue(ids, now=self.floor(now))
+
+
+@breaks("time.rounds-up", capabilities=COARSE)
 class KeepsTheExactLease(CoarseBackend):
     """Rounds everything but the end of leases."""
 
@@ -91,6 +142,30 @@ class RoundsTheHorizonUp(CoarseBackend):
     def claim(self, *, lease_until: datetime, **kwargs: Any) -> ClaimBatch:
         horizon = {name: self.round(kwargs.pop(name)) for name in ("now", "due_before")}
         return super().claim(lease_until=lease_until, **horizon, **kwargs)
+
+
+@breaks("purge.before", capabilities=COARSE)
+class RoundsThePurgeDown(CoarseBackend):
+    """Compares in the resolution of the column, rounded the wrong way."""
+
+    def purge(self, *, before: datetime) -> int:
+        return super().purge(before=floor_to(before, _SECOND))
+
+
+@breaks("fence.lease-end", capabilities=COARSE)
+class LosesTheLastSecond(CoarseBackend):
+    """Rounds now up before it is compared with the end of the lease."""
+
+    def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Any:
+        return super().settle(settlements, now=self.round(now))
+
+
+@breaks("fence.lease-end", capabilities=COARSE)
+class CutsTheEndOff(CoarseBackend):
+    """Renews what the first claims say of the end of their leases, not what the store does."""
+
+    def renew(self, claims: Sequence[Claim], *, now: datetime, lease_until: datetime) -> Any:
+        return super().renew(claims, now=self.round(now), lease_until=lease_until)
 
 
 @breaks("data.exact", capabilities=COARSE)

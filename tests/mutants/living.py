@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import attrs
@@ -17,6 +17,22 @@ class _Forgetful(MemoryBackend):
     def forget(self) -> None:
         self._rows.clear()
         self._heap.clear()
+
+
+@breaks("protocol.complete")
+class CannotPurge(MemoryBackend):
+    """One operation is left for later."""
+
+    def purge(self, *, before: datetime) -> int:
+        raise NotImplementedError
+
+
+@breaks("protocol.returns")
+class ForgetsToAnswer(MemoryBackend):
+    """No ``return`` at the end."""
+
+    def requeue(self, ids: Sequence[str], *, now: datetime) -> Any:
+        super().requeue(ids, now=now)
 
 
 @breaks("lifecycle.open")
@@ -41,6 +57,22 @@ class NaiveClock(MemoryBackend):
 
     def now(self) -> datetime:
         return super().now().replace(tzinfo=None)
+
+
+@breaks("lifecycle.now")
+class ClockOfTheHouse(MemoryBackend):
+    """NOW() in the zone of the session, and said to be UTC."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=2)
+
+
+@breaks("lifecycle.now")
+class ClockOfTheMachine(MemoryBackend):
+    """``datetime.now()``, and said to be UTC."""
+
+    def now(self) -> datetime:
+        return datetime.now().replace(tzinfo=UTC)  # noqa: DTZ005 -- the fault
 
 
 @breaks("isolation")

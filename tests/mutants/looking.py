@@ -9,6 +9,7 @@ import attrs
 
 from futurama.backend import Page, Query, State, StoredEvent
 from futurama.backends.memory import MemoryBackend
+from futurama.times import to_us
 from tests.mutants.registry import breaks
 
 _EVERYTHING = Query(limit=10**9)
@@ -57,6 +58,16 @@ class UntilIsIncluded(MemoryBackend):
         page = super().find(attrs.evolve(query, due_until=None, limit=10**9))
         events = [e for e in page.events if e.due is not None and e.due <= until]
         return Page(events=events[: query.limit], next=None)
+
+
+@breaks("find.due")
+class FromIsExcluded(MemoryBackend):
+    """``>`` where ``>=`` was meant."""
+
+    def find(self, query: Query) -> Page:
+        page = super().find(query)
+        events = [e for e in page.events if query.due_from is None or e.due != query.due_from]
+        return attrs.evolve(page, events=events)
 
 
 @breaks("find.due")
@@ -110,6 +121,51 @@ class ContinuesBehindTheTime(MemoryBackend):
         return attrs.evolve(page, next=page.next[:21] + "g")
 
 
+class _Turns(MemoryBackend):
+    """Pages by number, and loses its place by ``step`` when it turns one."""
+
+    step: int
+
+    def find(self, query: Query) -> Page:
+        everything = super().find(attrs.evolve(query, limit=10**9, after=None)).events
+        start = int(query.after or 0)
+        end = start + query.limit
+        more = end < len(everything)
+        return Page(events=everything[start:end], next=str(end + self.step) if more else None)
+
+
+@breaks("find.pages")
+class SkipsOneAtThePageBreak(_Turns):
+    """Continues behind the first event that it has not shown."""
+
+    step = 1
+
+
+@breaks("find.pages")
+class RepeatsOneAtThePageBreak(_Turns):
+    """Continues with the last event that it has shown."""
+
+    step = -1
+
+
+@breaks("find.pages")
+class PagesByOffset(_Turns):
+    """LIMIT ? OFFSET ?: when events go meanwhile, as many others are skipped."""
+
+    step = 0
+
+
+@breaks("find.pages")
+class EndsWithARepeat(MemoryBackend):
+    """Shows the last event once more if all that were behind the page have gone."""
+
+    def find(self, query: Query) -> Page:
+        page = super().find(query)
+        if query.after is None or page.events:
+            return page
+        return Page(events=super().find(_EVERYTHING).events[-1:], next=None)
+
+
 @breaks("find.pages")
 class AlwaysOnePageMore(MemoryBackend):
     """A full page is taken for one that has a successor."""
@@ -126,6 +182,37 @@ class PagesOfAnySize(MemoryBackend):
 
     def find(self, query: Query) -> Page:
         return super().find(attrs.evolve(query, limit=10**9))
+
+
+@breaks("find.state", test="find.ids")
+class IdsDoNotMeetOtherCriteria(MemoryBackend):
+    """Looks ids up by key and forgets the rest of the query."""
+
+    def find(self, query: Query) -> Page:
+        if query.ids is None:
+            return super().find(query)
+        return super().find(Query(ids=query.ids, limit=query.limit, after=query.after))
+
+
+@breaks("data.exact", test="find.state")
+class ListsWithoutPayloads(MemoryBackend):
+    """A list for people has no use for the data."""
+
+    def find(self, query: Query) -> Page:
+        page = super().find(query)
+        if query.state is None:
+            return page
+        return attrs.evolve(page, events=[attrs.evolve(e, payload=b"") for e in page.events])
+
+
+@breaks("find.order")
+class SortsTimesAsText(_Sorts):
+    """Microseconds since 1970 in decimal digits."""
+
+    def place(self, event: StoredEvent) -> Any:
+        time = event.due or event.died
+        assert time is not None
+        return (event.due is None, str(to_us(time)), event.id.encode())
 
 
 @breaks("count")

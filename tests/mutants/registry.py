@@ -30,12 +30,14 @@ class Mutant:
 
     Attributes:
         law: the id of the law that it breaks.
+        test: the law whose test must find that.
         make: makes one, on a new store.
         capabilities: what it is declared to be capable of.
         connector: how to make a second one on the same store, if it can.
     """
 
     law: str
+    test: str
     make: type[MemoryBackend]
     capabilities: Capabilities
     connector: Callable[[EventBackend], Callable[[], EventBackend]] | None
@@ -53,13 +55,14 @@ MUTANTS: list[Mutant] = []
 def breaks(
     law: str,
     *,
+    test: str | None = None,
     capabilities: Capabilities = MEMORY,
     connector: Callable[[EventBackend], Callable[[], EventBackend]] | None = None,
 ) -> Callable[[M], M]:
-    """Register a mutant that breaks ``law``."""
+    """Register a mutant that breaks ``law``, which the test of another law may have to find."""
 
     def register(cls: M) -> M:
-        MUTANTS.append(Mutant(law, cls, capabilities, connector))
+        MUTANTS.append(Mutant(law, test or law, cls, capabilities, connector))
         return cls
 
     return register

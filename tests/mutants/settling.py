@@ -92,6 +92,47 @@ class StaleButTold(MemoryBackend):
         return super()._settle(settlement, now_us)
 
 
+class _Unfenced(MemoryBackend):
+    """Reports of one kind ask for no token."""
+
+    kind: SettlementKind
+
+    def _settle(self, settlement: Settlement, now_us: int) -> bool:
+        row = self._rows.get(settlement.claim.id)
+        if settlement.kind is self.kind and row is not None and row.token is not None:
+            claim = attrs.evolve(settlement.claim, token=row.token)
+            settlement = attrs.evolve(settlement, claim=claim)
+        return super()._settle(settlement, now_us)
+
+
+@breaks("fence.settle")
+class AnyoneMayEndIt(_Unfenced):
+    """DELETE WHERE id = ?, for calls that ended well."""
+
+    kind = SettlementKind.DONE
+
+
+@breaks("fence.settle")
+class AnyoneMayRetry(_Unfenced):
+    """UPDATE SET due = ? WHERE id = ?, for retries."""
+
+    kind = SettlementKind.RETRY
+
+
+@breaks("fence.settle")
+class AnyoneMayBury(_Unfenced):
+    """UPDATE SET died = ? WHERE id = ?, for dead letters."""
+
+    kind = SettlementKind.BURY
+
+
+@breaks("fence.settle")
+class AnyoneMayRelease(_Unfenced):
+    """UPDATE SET token = NULL WHERE id = ?, for what was not called."""
+
+    kind = SettlementKind.RELEASE
+
+
 @breaks("fence.renew")
 class AnyoneMayRenew(MemoryBackend):
     """UPDATE SET due = ? WHERE id = ?."""
@@ -149,6 +190,62 @@ class HeldAtTheEnd(MemoryBackend):
         return super()._renew(claim, now_us, lease_us)
 
 
+class _HeldABitLonger(MemoryBackend):
+    """Reports of one kind are accepted at the very end of the lease."""
+
+    kind: SettlementKind
+
+    def _settle(self, settlement: Settlement, now_us: int) -> bool:
+        row = self._rows.get(settlement.claim.id)
+        if settlement.kind is self.kind and row is not None and row.due_us == now_us:
+            now_us -= 1
+        return super()._settle(settlement, now_us)
+
+
+@breaks("fence.lease-end")
+class DoneAtTheEnd(_HeldABitLonger):
+    """``now <= due``."""
+
+    kind = SettlementKind.DONE
+
+
+@breaks("fence.lease-end")
+class RetriedAtTheEnd(_HeldABitLonger):
+    """``now <= due``."""
+
+    kind = SettlementKind.RETRY
+
+
+@breaks("fence.lease-end")
+class BuriedAtTheEnd(_HeldABitLonger):
+    """``now <= due``."""
+
+    kind = SettlementKind.BURY
+
+
+@breaks("fence.lease-end")
+class ReleasedAtTheEnd(_HeldABitLonger):
+    """``now <= due``."""
+
+    kind = SettlementKind.RELEASE
+
+
+@breaks("fence.lease-end")
+class RefusesTheLastMoment(MemoryBackend):
+    """``now < due - 1``, for reports."""
+
+    def _settle(self, settlement: Settlement, now_us: int) -> bool:
+        return super()._settle(settlement, now_us + 1)
+
+
+@breaks("fence.lease-end")
+class TooLateForTheLastMoment(MemoryBackend):
+    """``now < due - 1``, for renewals."""
+
+    def _renew(self, claim: Claim, now_us: int, lease_us: int) -> bool:
+        return super()._renew(claim, now_us + 1, lease_us)
+
+
 @breaks("settle.done")
 class DoneIsDead(MemoryBackend):
     """Keeps what is done among the dead letters."""
@@ -185,6 +282,33 @@ class RetriesAreFree(_AfterSettling):
     def then(self, settlement: Settlement, row: Any, now_us: int) -> None:
         if settlement.kind is SettlementKind.RETRY:
             row.attempt -= 1
+
+
+@breaks("settle.retry")
+class RetriesLoseThePayload(_AfterSettling):
+    """Writes the given payload whether or not there is one."""
+
+    def then(self, settlement: Settlement, row: Any, now_us: int) -> None:
+        if settlement.kind is SettlementKind.RETRY:
+            row.payload = settlement.payload or b""
+
+
+@breaks("data.exact", test="settle.retry")
+class RetriesLoseTheType(_AfterSettling):
+    """Writes the event anew, with the type that all others have."""
+
+    def then(self, settlement: Settlement, row: Any, now_us: int) -> None:
+        if settlement.kind is SettlementKind.RETRY:
+            row.trigger_type = "default"
+
+
+@breaks("settle.retry")
+class RetriesAreImmediate(_AfterSettling):
+    """Forgets the given due."""
+
+    def then(self, settlement: Settlement, row: Any, now_us: int) -> None:
+        if settlement.kind is SettlementKind.RETRY:
+            self._enqueue(row, now_us)
 
 
 @breaks("settle.bury")

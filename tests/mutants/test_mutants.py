@@ -40,7 +40,7 @@ def test_mutant_dies_by_its_own_law(mutant: Mutant) -> None:
     def make_backend() -> Iterator[EventBackend]:
         yield mutant.make()
 
-    report = check(make_backend, mutant.capabilities, connector=mutant.connector, laws=[mutant.law])
+    report = check(make_backend, mutant.capabilities, connector=mutant.connector, laws=[mutant.test])
 
     (result,) = report.results
     assert result.broken is not None, f"survived: {result.status} {result.detail}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -13,7 +14,9 @@ from futurama.backend import AddOutcome, NewEvent, Page, Query, Settlement, chec
 from futurama.backends.memory import MemoryBackend, MemorySettings
 from futurama.errors import BackendRejectedError
 from futurama.events import CancelOutcome
-from tests.mutants.registry import breaks
+from tests.mutants.registry import MEMORY, breaks
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Rows(dict[str, Any]):
@@ -102,6 +105,83 @@ class PayloadsAreText(_ChangesNewEvents):
 
 
 @breaks("data.exact")
+class PayloadsAreParsed(_ChangesNewEvents):
+    """A JSON column: keys are sorted, numbers are rewritten, blanks vanish."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        try:
+            payload = json.dumps(json.loads(event.payload), sort_keys=True).encode()
+        except ValueError:
+            return event
+        return attrs.evolve(event, payload=payload)
+
+
+@breaks("data.exact")
+class NumbersAreFloats(_ChangesNewEvents):
+    """A JSON column of a database that knows but one kind of number."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        try:
+            payload = json.dumps(
+                json.loads(event.payload, parse_int=float), separators=(",", ":")
+            ).encode()
+        except ValueError:
+            return event
+        return attrs.evolve(event, payload=payload)
+
+
+@breaks("data.exact")
+class PayloadsEndAtNul(_ChangesNewEvents):
+    """A string of C."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        return attrs.evolve(event, payload=event.payload.partition(b"\0")[0])
+
+
+@breaks("data.exact")
+class TypesEndAtNul(_ChangesNewEvents):
+    """The same, for types."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        return attrs.evolve(event, trigger_type=event.trigger_type.partition("\0")[0])
+
+
+@breaks("data.exact")
+class TypesArePadded(_ChangesNewEvents):
+    """CHAR columns."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        return attrs.evolve(event, trigger_type=event.trigger_type.rstrip(" "))
+
+
+@breaks("time.rounds-up")
+class DropsMicroseconds(_ChangesNewEvents):
+    """A DATETIME column without a fraction, and microseconds declared."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        return attrs.evolve(event, trigger_time=event.trigger_time.replace(microsecond=0))
+
+
+@breaks("time.rounds-up")
+class StoresMilliseconds(_ChangesNewEvents):
+    """A DATETIME(3) column, and microseconds declared."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        time = event.trigger_time
+        milliseconds = time.microsecond // 1000
+        return attrs.evolve(event, trigger_time=time.replace(microsecond=1000 * milliseconds))
+
+
+@breaks("time.extremes")
+class StoresFloats(_ChangesNewEvents):
+    """Seconds since 1970 as a float, which far from there knows no microseconds."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        seconds = (event.trigger_time - _EPOCH).total_seconds()
+        return attrs.evolve(event, trigger_time=_EPOCH + timedelta(seconds=seconds))
+
+
+@breaks("data.exact")
 class CreatedInMilliseconds(_ChangesNewEvents):
     """A DATETIME(3) column for created."""
 
@@ -124,6 +204,51 @@ class ChecksEventByEvent(MemoryBackend):
 
     def add(self, events: Sequence[NewEvent], *, if_exists: Any) -> Any:
         return [super(ChecksEventByEvent, self).add([e], if_exists=if_exists)[0] for e in events]
+
+
+class _LongerByOne(MemoryBackend):
+    """Accepts one byte more than it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._declared = self.capabilities
+        self._longer = attrs.evolve(MEMORY, max_data_bytes=MEMORY.max_data_bytes + 1)
+
+
+@breaks("data.limit")
+class AddsOneByteMore(_LongerByOne):
+    """``>`` where ``>=`` was meant, when adding."""
+
+    def add(self, events: Sequence[NewEvent], *, if_exists: Any) -> Any:
+        self.capabilities = self._longer
+        try:
+            return super().add(events, if_exists=if_exists)
+        finally:
+            self.capabilities = self._declared
+
+
+@breaks("data.limit")
+class MovesOneByteMore(_LongerByOne):
+    """``>`` where ``>=`` was meant, when rescheduling."""
+
+    def reschedule(self, moves: Any) -> Any:
+        self.capabilities = self._longer
+        try:
+            return super().reschedule(moves)
+        finally:
+            self.capabilities = self._declared
+
+
+@breaks("data.limit")
+class RetriesOneByteMore(_LongerByOne):
+    """``>`` where ``>=`` was meant, when retrying."""
+
+    def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Any:
+        self.capabilities = self._longer
+        try:
+            return super().settle(settlements, now=now)
+        finally:
+            self.capabilities = self._declared
 
 
 @breaks("data.limit")
@@ -179,6 +304,15 @@ class ShowsLocalTime(MemoryBackend):
 
 def _safely_in(value: datetime, zone: timezone) -> datetime:
     return value if value.year > 9998 else value.astimezone(zone)
+
+
+@breaks("time.utc")
+class StoresLocalTime(_ChangesNewEvents):
+    """Takes the zone off before it converts, so that the zone of the machine decides."""
+
+    def change(self, event: NewEvent) -> NewEvent:
+        naive = datetime.fromtimestamp(event.trigger_time.timestamp())  # noqa: DTZ006 -- the fault
+        return attrs.evolve(event, trigger_time=naive.replace(tzinfo=UTC))
 
 
 @breaks("time.utc")

@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import attrs
 import pytest
 
-from tests.packaging.project import ROOT, left_behind
+from tests.packaging.project import EXAMPLE, ROOT, left_behind
 
 
 @attrs.frozen
@@ -55,16 +56,11 @@ class Environment:
 
 @pytest.fixture(scope="session")
 def distribution(tmp_path_factory: pytest.TempPathFactory) -> Distribution:
-    """Wheel and sdist: those in the folder that FUTURAMA_TEST_DIST names, or freshly built ones.
-
-    They are built from a copy, so that nothing a former build left behind gets into them.
-    """
+    """Wheel and sdist: those in the folder that FUTURAMA_TEST_DIST names, or freshly built ones."""
     folder = Path(os.environ.get("FUTURAMA_TEST_DIST", "")).absolute()
     if "FUTURAMA_TEST_DIST" not in os.environ:
-        source = tmp_path_factory.mktemp("source") / "futurama"
-        shutil.copytree(ROOT, source, symlinks=True, ignore=lambda _, names: left_behind(names))
         folder = tmp_path_factory.mktemp("dist")
-        _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source))
+        _build(ROOT, folder)
     (wheel,) = folder.glob("futurama-*.whl")
     (sdist,) = folder.glob("futurama-*.tar.gz")
     return Distribution(wheel, sdist)
@@ -73,23 +69,41 @@ def distribution(tmp_path_factory: pytest.TempPathFactory) -> Distribution:
 @pytest.fixture(scope="session")
 def plain(distribution: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """What ``pip install futurama`` gives."""
-    return _install(str(distribution.wheel), tmp_path_factory.mktemp("plain"))
+    return _install(tmp_path_factory.mktemp("plain"), str(distribution.wheel))
 
 
 @pytest.fixture(scope="session")
 def complete(distribution: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """What ``pip install "futurama[...]"`` with every extra for users gives."""
     extras = "mysql,sqlite,http,cli,conformance"
-    return _install(f"{distribution.wheel}[{extras}]", tmp_path_factory.mktemp("complete"))
+    return _install(tmp_path_factory.mktemp("complete"), f"{distribution.wheel}[{extras}]")
 
 
-def _install(requirement: str, folder: Path) -> Environment:
+@pytest.fixture(scope="session")
+def author(distribution: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """What the author of a backend has: Futurama with its suite, and a package of their own."""
+    folder = tmp_path_factory.mktemp("author")
+    _build(EXAMPLE, folder / "dist", "--wheel")
+    (wheel,) = (folder / "dist").iterdir()
+    return _install(folder, f"{distribution.wheel}[conformance]", str(wheel))
+
+
+def _build(source: Path, folder: Path, *options: str) -> None:
+    """Build ``source`` into ``folder``, from a copy, so that nothing of a former build gets in."""
+    with tempfile.TemporaryDirectory() as parent:
+        copy = Path(parent) / source.name
+        shutil.copytree(source, copy, symlinks=True, ignore=lambda _, names: left_behind(names))
+        build = [sys.executable, "-m", "build", "--no-isolation", *options]
+        _run(*build, "--outdir", str(folder), str(copy))
+
+
+def _install(folder: Path, *requirements: str) -> Environment:
     # Our own pip installs into the new environment: that saves the time to put one there.
     _run(sys.executable, "-m", "venv", "--without-pip", str(folder))
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     constraints = str(ROOT / "constraints.txt")
     python = str(folder / "bin" / "python")
-    _run(*pip, "--python", python, "install", "-c", constraints, requirement)
+    _run(*pip, "--python", python, "install", "-c", constraints, *requirements)
     return Environment(folder)
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
+EXAMPLE = ROOT / "examples" / "backend_textfile"
+"""A backend by somebody else: a distribution of its own, in the words of docs/write-a-backend.md."""
+
 FOLDERS = {
     "futurama": ROOT / "futurama",
     "futurama.backends": ROOT / "backends",

@@ -7,7 +7,6 @@ import functools
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pymysql
 
+from tests.servers.databases import DatabaseServer
 from tests.servers.process import PrivateServer, find_binary, temporary_folder
 
 __all__ = ["ExternalMySQL", "MariaDB", "mysql_server"]
@@ -34,53 +34,63 @@ _OPTIONS = (
 )
 
 
-class _Databases:
+class _MySQL(DatabaseServer):
     """What every server offers: how to reach it, and fresh databases."""
 
-    host: str
-    port: int
-    username: str
-    password: str
+    own_session = "SELECT CONNECTION_ID()"
 
-    def settings(self, db_name: str = "futurama") -> dict[str, Any]:
-        """The configuration keys with which a backend reaches ``db_name`` on this server."""
-        return {
-            "host": self.host,
-            "port": self.port,
-            "username": self.username,
-            "password": self.password,
-            "db_name": db_name,
-        }
+    def quoted(self, name: str) -> str:
+        """See :class:`DatabaseServer`."""
+        return f"`{name.replace('`', '``')}`"
 
-    def connect(self, **arguments: Any) -> pymysql.connections.Connection[Any]:
-        """A bare connection in autocommit mode, for looking behind a backend's back."""
-        defaults = {
-            "host": self.host,
-            "port": self.port,
-            "user": self.username,
-            "password": self.password,
-            "autocommit": True,
-        }
-        return pymysql.connect(**{**defaults, **arguments})
+    def connect(
+        self, database: str | None = None, *, autocommit: bool = True, **arguments: Any
+    ) -> pymysql.connections.Connection[Any]:
+        """See :class:`DatabaseServer`."""
+        return pymysql.connect(
+            host=self.host,
+            port=self.port,
+            user=self.username,
+            password=self.password,
+            database=database,
+            autocommit=autocommit,
+            **arguments,
+        )
 
-    def execute(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        """Run one statement as the administrator and return its rows."""
-        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+    def execute(
+        self, sql: str, *arguments: Any, database: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        """See :class:`DatabaseServer`."""
+        with (
+            contextlib.closing(self.connect(database)) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(sql, arguments or None)
             return list(cursor.fetchall())
 
-    def create_database(self, prefix: str = "t") -> str:
-        """Create an empty database; return its name, which nobody has used before."""
-        name = f"{prefix}_{os.getpid()}_{time.monotonic_ns()}"
-        self.execute(f"CREATE DATABASE `{name}`")
-        return name
-
     def drop_database(self, name: str) -> None:
-        """Remove a database and what is in it."""
-        self.execute(f"DROP DATABASE IF EXISTS `{name}`")
+        """See :class:`DatabaseServer`."""
+        self.execute(f"DROP DATABASE IF EXISTS {self.quoted(name)}")
+
+    def create_user(self, name: str, password: str) -> None:
+        """See :class:`DatabaseServer`."""
+        self.execute(f"CREATE USER {name}@'%' IDENTIFIED BY '{password}'")
+
+    def drop_user(self, name: str) -> None:
+        """See :class:`DatabaseServer`."""
+        self.execute(f"DROP USER {name}@'%'")
+
+    def sessions(self, database: str) -> list[int]:
+        """See :class:`DatabaseServer`."""
+        rows = self.execute("SELECT id FROM information_schema.processlist WHERE db = %s", database)
+        return [session for (session,) in rows]
+
+    def end_session(self, session: int) -> None:
+        """See :class:`DatabaseServer`."""
+        self.execute(f"KILL {session}")
 
 
-class ExternalMySQL(_Databases):
+class ExternalMySQL(_MySQL):
     """A server that someone else runs.
 
     Args:
@@ -98,7 +108,7 @@ class ExternalMySQL(_Databases):
         """Nothing to do: it is not ours."""
 
 
-class MariaDB(PrivateServer, _Databases):
+class MariaDB(PrivateServer, _MySQL):
     """A private server, durable at every commit.
 
     Args:
@@ -130,6 +140,7 @@ class MariaDB(PrivateServer, _Databases):
             *_OPTIONS,
             *_as_root(),
             f"--datadir={self.directory / 'data'}",
+            f"--tmpdir={self.directory}",
             f"--socket={self.directory / 'socket'}",
             f"--pid-file={self.directory / 'pid'}",
             f"--port={self.port}",

@@ -1,0 +1,174 @@
+"""From a long random program that breaks a law to a short one, in few runs of the backend.
+
+Hypothesis shrinks what it drew, which takes thousands of runs: too many for a database. Here calls,
+and items of their batches, are left out as long as the same law stays broken.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from futurama.backend import Claim, Settlement
+from futurama.conformance.failure import LawBroken
+from futurama.conformance.lockstep import Lockstep
+from futurama.conformance.scenes import enter
+from futurama.conformance.stage import Stage
+
+__all__ = ["Recorder", "shortest"]
+
+_SECONDS: Final = 30.0
+"""How long it is worth while to look for a shorter program."""
+
+
+@attrs.frozen
+class _Held:
+    """A claim in a program that is run anew: what a certain step was given on a certain event."""
+
+    step: int
+    event_id: str
+
+
+@attrs.frozen
+class _Step:
+    """One call of a method of :class:`Lockstep`, or of a scene.
+
+    Attributes:
+        number: its place in the program as it was found.
+        method: its name.
+        args, kwargs: its arguments, with :class:`_Held` in the place of claims.
+    """
+
+    number: int
+    method: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+
+
+class Recorder:
+    """Makes calls on a lockstep and remembers them.
+
+    Attributes:
+        run: the lockstep.
+        steps: the calls made so far.
+    """
+
+    def __init__(self, run: Lockstep) -> None:
+        self.run = run
+        self.steps: list[_Step] = []
+        self._held: dict[Claim, _Held] = {}
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Make one call."""
+        step = _Step(len(self.steps), method, _named(args, self._held), _named(kwargs, self._held))
+        self.steps.append(step)
+        answer = getattr(self.run, method)(*args, **kwargs)
+        if method == "claim":
+            self._remember(step, answer)
+        return answer
+
+    def enter(self, state: str, event_id: str) -> list[Claim]:
+        """Bring a new event into a state, see ``scenes``; return the claims that this took."""
+        step = _Step(len(self.steps), "enter", [state, event_id], {})
+        self.steps.append(step)
+        claim = enter(self.run, state, event_id)
+        claims = [] if claim is None else [claim]
+        self._remember(step, claims)
+        return claims
+
+    def _remember(self, step: _Step, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            self._held[claim] = _Held(step.number, claim.id)
+
+
+def shortest(stage: Stage, steps: Sequence[_Step], broken: LawBroken) -> LawBroken:
+    """The same broken law by as few steps as can be found soon.
+
+    Args:
+        stage: where to run programs.
+        steps: the program that breaks the law.
+        broken: what it found.
+    """
+    deadline = time.monotonic() + _SECONDS
+    is_shorter = True
+    while is_shorter:
+        is_shorter = False
+        for fewer in _shorter(steps):
+            if time.monotonic() > deadline:
+                return broken
+            found = _broken_by(stage, fewer)
+            if found is not None and found.law == broken.law:
+                steps, broken, is_shorter = fewer, found, True
+                break
+    return broken
+
+
+def _broken_by(stage: Stage, steps: Sequence[_Step]) -> LawBroken | None:
+    run = stage.begin()
+    claims: dict[_Held, Claim] = {}
+    try:
+        for step in steps:
+            args, kwargs = _filled(step.args, claims), _filled(step.kwargs, claims)
+            if step.method == "enter":
+                claim = enter(run, *args)
+                answer = [] if claim is None else [claim]
+            else:
+                answer = getattr(run, step.method)(*args, **kwargs)
+            if step.method in {"claim", "enter"}:
+                claims.update({_Held(step.number, claim.id): claim for claim in answer})
+    except LawBroken as broken:
+        return broken
+    except (_GoneError, ValueError):  # it cannot be run without the step that was left out
+        return None
+    return None
+
+
+def _shorter(steps: Sequence[_Step]) -> Iterator[Sequence[_Step]]:
+    """The program without one of its steps, the later ones first, or without one item."""
+    for index in reversed(range(len(steps))):
+        yield [*steps[:index], *steps[index + 1 :]]
+    for index in reversed(range(len(steps))):
+        step = steps[index]
+        for place, batch in enumerate(step.args):
+            if isinstance(batch, list) and len(batch) > 1 and step.method != "enter":
+                for item in range(len(batch)):
+                    args = list(step.args)
+                    args[place] = batch[:item] + batch[item + 1 :]
+                    yield [*steps[:index], attrs.evolve(step, args=args), *steps[index + 1 :]]
+
+
+class _GoneError(Exception):
+    """A claim is needed that nobody made."""
+
+
+def _named(value: Any, held: Mapping[Claim, _Held]) -> Any:
+    """``value`` with names in the place of claims."""
+    match value:
+        case Claim():
+            return held[value]
+        case Settlement():
+            return attrs.evolve(value, claim=held[value.claim])  # type: ignore[arg-type] # for now
+        case list() | tuple():
+            return [_named(item, held) for item in value]
+        case dict():
+            return {key: _named(item, held) for key, item in value.items()}
+    return value
+
+
+def _filled(value: Any, claims: Mapping[_Held, Claim]) -> Any:
+    """``value`` with claims in the place of their names."""
+    match value:
+        case _Held():
+            if value not in claims:
+                raise _GoneError
+            return claims[value]
+        case Settlement():
+            return attrs.evolve(value, claim=_filled(value.claim, claims))
+        case list():
+            return [_filled(item, claims) for item in value]
+        case dict():
+            return {key: _filled(item, claims) for key, item in value.items()}
+    return value
