@@ -205,7 +205,7 @@ class PostgreSQLDialect(ServerDialect):
                 client_encoding="UTF8",
                 application_name="futurama",
                 gssencmode="disable",
-                autocommit=True,  # for now
+                autocommit=True,  # at first: a rollback would undo what is set below
                 context=_ADAPTERS,
                 cursor_factory=_BinaryCursor,
                 # Plans are made anew each time: one that is kept remembers how large the table was.
@@ -290,10 +290,7 @@ class PostgreSQLDialect(ServerDialect):
             return Fault.REJECTED, "the driver refuses a value"
         if isinstance(error, psycopg.ProgrammingError | psycopg.NotSupportedError):
             return Fault.SETUP, "the driver refuses a statement or a key of the configuration"
-        return _refusal(error) or (
-            Fault.UNAVAILABLE,
-            "the connection was refused or lost; are the keys host, port, username and password right?",
-        )
+        return _refusal(error) or (Fault.UNAVAILABLE, "the connection was refused or lost")
 
     def encode_time(self, instant: datetime) -> datetime:
         """As it is."""

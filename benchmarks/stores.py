@@ -72,7 +72,7 @@ def redis() -> Iterator[Callable[[], Store]]:
     """A new namespace for each store on a private server with durable settings."""
     with Redis() as server:
         yield lambda: Store(
-            "redis", {"backend": "redis", **server.settings(server.new_namespace())}
+            "redis", {"backend": "redis", **server.settings(server.create_database())}
         )
 
 

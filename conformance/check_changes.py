@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from futurama.backend import Claim, Settlement
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
-from futurama.conformance.scenes import at, claimed, dead, enter, lost, population, waiting
+from futurama.conformance.scenes import (
+    SOME_STATES,
+    at,
+    claimed,
+    dead,
+    enter,
+    lost,
+    population,
+    waiting,
+)
 
 __all__ = ["ChangeChecks"]
 
@@ -133,7 +142,7 @@ class ChangeChecks(SuiteBase):
         """Live and absent events are left alone."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            population(run)
+            population(run, draw(SOME_STATES))
             ids = st.lists(st.sampled_from(["waiting", "claimed", "lost", "absent"]), min_size=1)
             run.requeue(draw(ids), now=draw(self.values().near))
 
@@ -143,7 +152,7 @@ class ChangeChecks(SuiteBase):
         """What died before the instant goes; what died at it, later or never stays."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            population(run)
+            population(run, draw(SOME_STATES))
             for number, died in enumerate(draw(st.lists(st.integers(0, 4), max_size=4))):
                 dead(run, f"d{number}", died=died)
             run.purge(before=draw(self.values().near))

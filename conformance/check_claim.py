@@ -8,10 +8,10 @@ from futurama.backend import Settlement
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.scenes import (
+    SOME_STATES,
     at,
     claimed,
     dead,
-    enter,
     event,
     population,
     reports,
@@ -156,8 +156,7 @@ class ClaimChecks(SuiteBase):
 
         def program(run: Lockstep, draw: Draw) -> None:
             if draw(st.booleans()):
-                population(run)
-            enter(run, "dead", "another")
+                population(run, draw(SOME_STATES))
             for event_id in draw(st.lists(_PLAIN_IDS, max_size=3, unique=True)):
                 waiting(run, event_id, due=draw(st.integers(0, 9)))
             for _ in range(2):

@@ -24,7 +24,7 @@ _CALLS = 300
 _RUNS = 3
 _LONG, _SHORT = 10_000, 4
 """Leases, in calls: such that none ends, and such that many do."""
-_SWITCH_SECONDS = 1e-5
+_SWITCH_SECONDS = 1e-6
 """Python lets a thread run for 5 ms by default, in which a call on memory is long over."""
 
 
@@ -119,6 +119,8 @@ _EVERYTHING = {
     Kind.CANCEL: 1,
     Kind.RESCHEDULE: 2,
     Kind.REQUEUE: 2,
+    Kind.PURGE: 1,
+    Kind.READ: 1,
 }
 
 

@@ -9,6 +9,7 @@ from futurama.backend import Query, State
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.scenes import (
+    SOME_STATES,
     STATES,
     at,
     claimed,
@@ -56,7 +57,7 @@ class FindChecks(SuiteBase):
         """Each state by itself; CLAIMED includes expired claims."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            population(run)
+            population(run, draw(SOME_STATES))
             run.find(Query(state=draw(st.sampled_from(State))))
 
         self.prove(program, examples=9)
@@ -79,12 +80,13 @@ class FindChecks(SuiteBase):
 
         def program(run: Lockstep, draw: Draw) -> None:
             ids = draw(st.permutations(["a", "b", "Z", "é", "\uff5e", "\U0001f600"]))
-            for event_id in ids[:3]:
+            for event_id in ids[: draw(st.sampled_from([0, 3, 3, 3]))]:
                 dead(run, event_id, died=draw(st.integers(0, 1)))
             run.requeue(ids[:1], now=at(run, 1))
-            for event_id in ids[3:5]:
-                waiting(run, event_id, due=draw(st.integers(0, 1)))
-            run.add([draw(self.values().events(ids=st.just(ids[5])))])
+            waiting(run, ids[3], due=draw(st.integers(0, 1)))
+            for event_id in ids[4:]:
+                values = self.values()
+                run.add([draw(values.events(ids=st.just(event_id), times=values.extremes))])
             run.find(Query())
 
         self.prove(program)
@@ -97,11 +99,17 @@ class FindChecks(SuiteBase):
                 enter(run, state, f"e{number}")
             waiting(run, *draw(st.permutations("abcd")), due=20)
             criterion = draw(st.sampled_from([None, *State]))
-            gone = draw(st.lists(st.sampled_from("abcd"), max_size=4, unique=True))
-            query = Query(limit=draw(st.integers(1, 4)), state=criterion)
-            run.find(query, meanwhile=lambda: run.cancel(gone))
+            run.find(Query(limit=draw(st.integers(1, 4)), state=criterion))
 
         self.prove(program)
+
+        def program_with_changes(run: Lockstep, draw: Draw) -> None:
+            waiting(run, *"abcde")
+            gone = draw(st.sampled_from(["a", "ad", "bd", "cde", "abcde"]))
+            query = Query(limit=draw(st.integers(1, 4)))
+            run.find(query, meanwhile=lambda: run.cancel([*gone]))
+
+        self.prove(program_with_changes)
 
     def test_count(self) -> None:
         """Each event counts in its state."""

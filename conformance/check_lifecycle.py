@@ -13,7 +13,7 @@ from futurama.conformance.examination import has_connector
 from futurama.conformance.failure import LawBroken
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.program import Shown
-from futurama.conformance.scenes import at, event, population, reports
+from futurama.conformance.scenes import SOME_STATES, at, event, population, reports
 from futurama.conformance.stage import Stage, connected, opened, watched
 from futurama.conformance.zones import far_from_utc
 
@@ -49,21 +49,21 @@ class LifecycleChecks(SuiteBase):
         """Opening an open backend leaves its events and claims alone."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            claim = population(run)
+            claims = population(run, draw(SOME_STATES))
             run.open()
-            run.settle([draw(reports(run, claim))], now=at(run, 1))
+            run.settle([draw(reports(run, claim)) for claim in claims], now=at(run, 1))
 
-        self.prove(program, examples=4)
+        self.prove(program, examples=6)
 
     def test_lifecycle_close(self) -> None:
         """Events, claims and dead letters outlast close and open."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            claim = population(run)
+            claims = population(run, draw(SOME_STATES))
             run.reopen()
-            run.settle([draw(reports(run, claim))], now=at(run, 1))
+            run.settle([draw(reports(run, claim)) for claim in claims], now=at(run, 1))
 
-        self.prove(program, examples=4)
+        self.prove(program, examples=6)
 
     def test_lifecycle_now(self) -> None:
         """The shared clock shows aware UTC."""
@@ -123,11 +123,11 @@ class LifecycleChecks(SuiteBase):
             return
 
         def program(run: Lockstep, draw: Draw) -> None:
-            claim = population(run)
+            claims = population(run, draw(SOME_STATES))
             run.blame = "shared.one-store"
             run.use(1)
             run.check()
-            run.settle([draw(reports(run, claim))], now=at(run, 1))
+            run.settle([draw(reports(run, claim)) for claim in claims], now=at(run, 1))
             run.add([event(run, "b", due=draw(st.integers(-5, 5)))])
             run.use(0)
             run.claim(now=at(run, 5), lease_until=at(run, 9))

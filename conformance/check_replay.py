@@ -11,6 +11,7 @@ from futurama.backend import IfExists, Move, Settlement
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.scenes import (
+    SOME_STATES,
     STATES,
     at,
     claimed,
@@ -56,7 +57,7 @@ class ReplayChecks(SuiteBase):
         """What was removed is not found the second time, unless it was added again meanwhile."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            population(run)
+            population(run, draw(SOME_STATES))
             ids = draw(st.lists(_ANY, min_size=1, max_size=5))
             run.lose_reply("cancel", ids)
             if draw(st.booleans()):
@@ -69,7 +70,7 @@ class ReplayChecks(SuiteBase):
         """A change made twice is the same change, and refused if the event was claimed meanwhile."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            population(run)
+            population(run, draw(SOME_STATES))
             moves = draw(st.lists(self.values().moves(_ANY), min_size=1, max_size=4))
             run.lose_reply("reschedule", moves)
             match draw(st.sampled_from(["", "claimed", "moved"])):
@@ -103,7 +104,7 @@ class ReplayChecks(SuiteBase):
         """A lease moved twice ends where it was moved to, unless the claim was lost meanwhile."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            claims = [claimed(run, "a", until=2), population(run)]
+            claims = [claimed(run, "a", until=2), *population(run, draw(SOME_STATES))]
             now, until = at(run, draw(st.integers(0, 4))), at(run, draw(st.integers(0, 9)))
             run.lose_reply("renew", claims, now=now, lease_until=until)
             if draw(st.booleans()):
@@ -116,7 +117,7 @@ class ReplayChecks(SuiteBase):
         """What was reported gives False the second time, whoever holds the event by then."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            claims = [claimed(run, "a"), population(run)]
+            claims = [claimed(run, "a"), *population(run, draw(SOME_STATES))]
             settlements = [draw(reports(run, claim)) for claim in claims]
             now = at(run, draw(st.integers(1, 10)))
             run.lose_reply("settle", settlements, now=now)
@@ -130,7 +131,7 @@ class ReplayChecks(SuiteBase):
         """What was requeued is not dead the second time, unless it died again."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            population(run)
+            population(run, draw(SOME_STATES))
             ids = draw(st.lists(_ANY, min_size=1, max_size=5))
             run.lose_reply("requeue", ids, now=at(run, 5))
             if draw(st.booleans()):

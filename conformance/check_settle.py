@@ -36,7 +36,8 @@ class SettleChecks(SuiteBase):
         def program(run: Lockstep, draw: Draw) -> None:
             lost(run)
             (claim,) = run.claim(now=at(run, 20), lease_until=at(run, 30))
-            run.renew([claim], now=at(run, 20), lease_until=at(run, 31))
+            if draw(st.booleans()):
+                run.renew([claim], now=at(run, 20), lease_until=at(run, 31))
             run.settle([draw(reports(run, claim))], now=at(run, 21))
             run.requeue(["a"], now=at(run, 22))
             if draw(st.booleans()):

@@ -12,6 +12,7 @@ from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.scenes import (
     IF_EXISTS,
+    SOME_STATES,
     at,
     claimed,
     dead,
@@ -29,6 +30,8 @@ __all__ = ["ValueChecks"]
 
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
+_OPERATIONS = ("add", "cancel", "reschedule", "requeue", "renew", "settle")
+"""Those that take batches."""
 _HUGE = 64 * 1024 * 1024
 """A payload at the limit is really stored up to this limit; more would take too long."""
 _MANY = 2500
@@ -89,20 +92,34 @@ class ValueChecks(SuiteBase):
     def test_time_rounds_up(self) -> None:
         """Every operation that takes a time to store rounds it up."""
 
-        def program(run: Lockstep, draw: Draw) -> None:
+        def program(operation: str, run: Lockstep, draw: Draw) -> None:
             # Shortly before a full second, where a column that is coarser than declared shows.
             late = max(_SECOND - 10 * run.step, timedelta(0))
             near = self.values().near.map(lambda instant: instant + late)
-            dead(run, "dead")
-            run.requeue(["dead"], now=draw(near))
-            run.add([draw(self.values().events(ids=st.just("a"), times=near))])
-            run.reschedule([Move(id="a", trigger_time=draw(near))])
-            now = at(run, 7) + late
-            claims = run.claim(now=now, lease_until=now + (draw(near) - START) + _MICROSECOND)
-            run.renew(claims, now=now, lease_until=now + (draw(near) - START) + _MICROSECOND)
-            run.settle([Settlement.retry(claim, draw(near)) for claim in claims], now=now)
+            start, later = at(run, 0), at(run, 1) + late
+            match operation:
+                case "add":
+                    run.add([draw(self.values().events(times=near))])
+                case "requeue":
+                    dead(run)
+                    run.requeue(["a"], now=draw(near))
+                case "reschedule":
+                    waiting(run, "a")
+                    run.reschedule([Move(id="a", trigger_time=draw(near))])
+                case "claim":
+                    waiting(run, "a")
+                    run.claim(now=start, lease_until=draw(near))
+                case "renew":
+                    waiting(run, "a")
+                    claims = run.claim(now=start, lease_until=at(run, 9) + late)
+                    run.renew(claims, now=start, lease_until=draw(near))
+                case "settle":
+                    waiting(run, "a")
+                    (claim,) = run.claim(now=start, lease_until=at(run, 9) + late)
+                    run.settle([Settlement.retry(claim, draw(near))], now=later)
 
-        self.prove(program)
+        operations = ["add", "requeue", "reschedule", "claim", "renew", "settle"]
+        self.prove_each(operations, program, examples=5)
 
     def test_time_never_early(self) -> None:
         """A microsecond before an event is due, or before its lease ends, it is not handed out."""
@@ -152,7 +169,7 @@ class ValueChecks(SuiteBase):
 
         def program(run: Lockstep, draw: Draw) -> None:
             if draw(st.booleans()):
-                population(run)
+                population(run, draw(SOME_STATES))
             run.add([], if_exists=draw(IF_EXISTS))
             run.cancel([])
             run.reschedule([])
@@ -165,18 +182,26 @@ class ValueChecks(SuiteBase):
     def test_batch_positional(self) -> None:
         """Outcomes stand in the order of the items, whatever order that is."""
 
-        def program(run: Lockstep, draw: Draw) -> None:
-            claim = population(run)
+        def program(operation: str, run: Lockstep, draw: Draw) -> None:
+            held = population(run, draw(SOME_STATES))
             ids = draw(st.permutations(["waiting", "claimed", "dead", "absent"]))
-            run.add([event(run, i, payload=b"new") for i in ids if i != "absent"], if_exists="keep")
-            claims = draw(st.permutations([claim, lost(run, "z")]))
-            run.renew(claims, now=at(run, 1), lease_until=at(run, 11))
-            run.reschedule([Move(id=event_id, payload=b"moved") for event_id in ids])
-            run.requeue(ids, now=at(run, 99))
-            run.settle([Settlement.release(each) for each in claims], now=at(run, 1))
-            run.cancel(ids)
+            match operation:
+                case "add":
+                    run.add([event(run, i, payload=b"new") for i in ids], if_exists="keep")
+                case "cancel":
+                    run.cancel(ids)
+                case "reschedule":
+                    run.reschedule([Move(id=event_id, payload=b"moved") for event_id in ids])
+                case "requeue":
+                    run.requeue(ids, now=at(run, 99))
+                case "renew":
+                    claims = draw(st.permutations([*held, lost(run, "z")]))
+                    run.renew(claims, now=at(run, 1), lease_until=at(run, 11))
+                case "settle":
+                    claims = draw(st.permutations([*held, lost(run, "z")]))
+                    run.settle([Settlement.release(claim) for claim in claims], now=at(run, 1))
 
-        self.prove(program)
+        self.prove_each(_OPERATIONS, program, examples=4)
 
     def test_batch_in_order(self) -> None:
         """The same event twice in one batch is dealt with twice, one after the other."""
@@ -198,19 +223,29 @@ class ValueChecks(SuiteBase):
     def test_batch_nothing_else(self) -> None:
         """Neighbours of the event that a call names stay as they are."""
 
-        def program(run: Lockstep, draw: Draw) -> None:
+        def program(operation: str, run: Lockstep, draw: Draw) -> None:
             one, *others = draw(st.permutations(["a", "ab", "b", "%", "_"]))
             claim = claimed(run, one)
             run.add([event(run, other, due=1) for other in others])
-            run.claim(now=at(run, 1), lease_until=at(run, 9), limit=2)
-            run.renew([claim], now=at(run, 1), lease_until=at(run, 11))
-            run.settle([draw(reports(run, claim))], now=at(run, 1))
-            run.requeue([one], now=at(run, 1))
-            run.reschedule([Move(id=one, payload=b"moved", trigger_time=at(run, 5))])
-            run.add([event(run, one, payload=b"new")], if_exists=draw(IF_EXISTS))
-            run.cancel([one])
+            if draw(st.booleans()):
+                run.claim(now=at(run, 1), lease_until=at(run, 9), limit=2)
+            if draw(st.booleans()):
+                run.settle([draw(reports(run, claim))], now=at(run, 1))
+            match operation:
+                case "add":
+                    run.add([event(run, one, payload=b"new")], if_exists=draw(IF_EXISTS))
+                case "cancel":
+                    run.cancel([one])
+                case "reschedule":
+                    run.reschedule([Move(id=one, payload=b"moved", trigger_time=at(run, 5))])
+                case "requeue":
+                    run.requeue([one], now=at(run, 1))
+                case "renew":
+                    run.renew([claim], now=at(run, 1), lease_until=at(run, 11))
+                case "settle":
+                    run.settle([draw(reports(run, claim))], now=at(run, 1))
 
-        self.prove(program)
+        self.prove_each(_OPERATIONS, program, examples=4)
 
     def test_batch_large(self) -> None:
         """Thousands of events are added, claimed, renewed, settled and cancelled in one call each."""

@@ -52,6 +52,8 @@ class Kind(Enum):
     RENEW = "renew"
     SETTLE = "settle"
     REQUEUE = "requeue"
+    PURGE = "purge"
+    """Of each event, without an answer: only how many were purged is told."""
     READ = "read"
     """What ``find`` showed when all was over."""
 
@@ -87,8 +89,9 @@ _BLAMED: Sequence[tuple[set[Kind], str]] = (
     ({Kind.SETTLE, Kind.RENEW}, "concurrency.fence"),
     ({Kind.CANCEL, Kind.RESCHEDULE, Kind.READ}, "concurrency.cancel"),
     ({Kind.SETTLE, Kind.RENEW, Kind.READ}, "concurrency.fence"),
+    ({Kind.ADD, Kind.REQUEUE, Kind.PURGE}, "concurrency.nothing-lost"),
 )
-"""If the replies of these kinds need not be right and all is explained then, this law is broken."""
+"""If calls of these kinds need not have been right and all is explained then, this law is broken."""
 
 
 def check(history: Iterable[Step], step: timedelta) -> None:
@@ -128,7 +131,7 @@ def explained(
     Args:
         steps: sorted by their start.
         step: the resolution of the backend.
-        ignoring: operations whose replies may be wrong; what they do still has to be right.
+        ignoring: operations whose replies may be wrong, and which may as well have done nothing.
         vanishing: the event may vanish at any time.
     """
     ignored = frozenset(ignoring)
@@ -181,11 +184,12 @@ def _after(
     if one.kind is Kind.CLAIM:
         return _after_claim(state, one, step)
     arguments = dict(one.arguments)
-    if one.kind is not Kind.CANCEL:
+    if one.kind not in {Kind.CANCEL, Kind.PURGE}:
         arguments["step"] = step
     decision = getattr(rules, one.kind.value)(state, **arguments)
-    right = one.kind in ignored or one.outcome in {decision.outcome, UNKNOWN}
-    return [decision.after] if right else []
+    if one.kind in ignored:
+        return [decision.after, state]
+    return [decision.after] if one.outcome in {decision.outcome, UNKNOWN} else []
 
 
 def _after_claim(state: Stored | None, one: Step, step: timedelta) -> list[Stored | None]:

@@ -21,6 +21,11 @@ __all__ = ["Child", "ChildFailedError", "Job", "child", "run_processes"]
 _PATIENCE_SECONDS = 60.0
 """How long a child may be silent; starting one takes a second, a busy machine needs longer."""
 
+_DIED = (
+    "it ended without a word; can it import what it needs, and does the script that started it "
+    "do so below `if __name__ == '__main__':`?"
+)
+
 Job: TypeAlias = "Callable[[EventBackend, Connection], None]"
 """What a child does with its instance and the pipe to its parent."""
 
@@ -31,6 +36,7 @@ class Child:
     def __init__(self, process: Any, pipe: Connection) -> None:
         self._process = process
         self._pipe = pipe
+        self._is_killed = False
 
     def send(self, message: object) -> None:
         """Send ``message`` to the child."""
@@ -40,18 +46,24 @@ class Child:
         """The next message of the child.
 
         Raises:
-            EOFError: it is dead and said nothing more.
+            EOFError: it was killed and said nothing more.
             ChildFailedError: it failed, or is silent for too long.
         """
         if not self._pipe.poll(_PATIENCE_SECONDS):
             raise ChildFailedError(f"it said nothing for {_PATIENCE_SECONDS:.0f} seconds", "")
-        message = self._pipe.recv()
+        try:
+            message = self._pipe.recv()
+        except EOFError:
+            if self._is_killed:
+                raise
+            raise ChildFailedError(_DIED, "") from None
         if isinstance(message, ChildFailedError):
             raise message
         return message
 
     def kill(self) -> None:
         """End it with SIGKILL, and wait until it is dead."""
+        self._is_killed = True
         self._process.kill()
         self._process.join()
 

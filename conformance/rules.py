@@ -32,6 +32,7 @@ __all__ = [
     "cancel",
     "claim",
     "claimable",
+    "purge",
     "renew",
     "requeue",
     "reschedule",
@@ -239,6 +240,12 @@ def requeue(before: Stored | None, *, now: datetime, step: timedelta) -> Decisio
         return Decision(before, outcome=False, law="requeue.others")
     after = attrs.evolve(before, due=round_up(now, step), attempt=0, died=None, reason=None)
     return Decision(after, outcome=True, law="requeue.dead")
+
+
+def purge(event: Stored | None, *, before: datetime) -> Decision[None]:
+    """What ``purge`` does to one of the events."""
+    is_purged = event is not None and event.died is not None and event.died < before
+    return Decision(None if is_purged else event, outcome=None, law="purge.before")
 
 
 def _creation(event: Stored) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -13,7 +14,7 @@ import attrs
 from futurama.backend import Capabilities, EventBackend
 from futurama.conformance.author import Connect, Hooks
 from futurama.conformance.base import Status
-from futurama.conformance.failure import LawBroken, SetUpError, where
+from futurama.conformance.failure import LawBroken, SetUpError
 from futurama.conformance.instance import CALLS, Waits
 from futurama.conformance.laws import LAWS, name_of_test
 from futurama.conformance.suite import BackendConformance, names_of_tests
@@ -185,7 +186,7 @@ def _found(suite: type[BackendConformance], name: str) -> Result:
     except SetUpError as error:
         return Result(test=name, law=law, status=Status.BROKEN, detail=str(error))
     except Exception as error:  # of the author's hooks, or of the suite itself
-        detail = f"{type(error).__name__}: {error}\n{where(error)}"
+        detail = "".join(traceback.format_exception(error)).rstrip()
         return Result(test=name, law=law, status=Status.BROKEN, detail=detail)
     return Result(test=name, law=law, status=test.status)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from futurama.conformance.strategies import START
 
 __all__ = [
     "IF_EXISTS",
+    "SOME_STATES",
     "STATES",
     "at",
     "claimed",
@@ -27,6 +29,11 @@ __all__ = [
 
 STATES = ("waiting", "claimed", "lost", "dead")
 """What :func:`enter` can bring an event into."""
+
+SOME_STATES: SearchStrategy[Sequence[str]] = st.sampled_from(
+    [["waiting"], ["claimed"], ["lost"], ["dead"], *[STATES] * 8]
+)
+"""Mostly all of them; what is found is shown with no more than it takes."""
 
 IF_EXISTS: SearchStrategy[IfExists] = st.sampled_from(["raise", "keep", "replace"])
 """Any of the three."""
@@ -94,16 +101,13 @@ def enter(run: Lockstep, state: str, event_id: str = "a") -> Claim | None:
     return {"claimed": claimed, "lost": lost, "dead": dead}[state](run, event_id)
 
 
-def population(run: Lockstep) -> Claim:
-    """One event in each state, named like it; return the claim on the claimed one.
+def population(run: Lockstep, states: Sequence[str]) -> list[Claim]:
+    """One event in each of these states, named like it; return the claim on the claimed one, if any.
 
     The waiting ones are due at step 20, the lease ends at step 10.
     """
-    dead(run, "dead")
-    lost(run, "lost")
-    claim = claimed(run, "claimed")
-    waiting(run, "waiting", due=20)
-    return claim
+    claims = {state: enter(run, state, state) for state in reversed(states)}
+    return [claim for state, claim in claims.items() if state == "claimed" and claim is not None]
 
 
 def reports(run: Lockstep, claim: Claim) -> SearchStrategy[Settlement]:

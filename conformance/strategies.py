@@ -47,6 +47,7 @@ EXTREMES: Final = (
     datetime(1900, 2, 28, 23, 59, 59, tzinfo=UTC),
     datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
     datetime(1970, 1, 1, tzinfo=UTC),  # the zero that means "none" in some columns
+    datetime(2001, 9, 9, 1, 46, 39, 999999, UTC),  # the last one of nine digits
     datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC),  # the first second after 32 bits
     datetime(2106, 2, 7, 6, 28, 16, tzinfo=UTC),  # the same, unsigned
     datetime(9999, 12, 31, 23, 59, 58, 999999, UTC),

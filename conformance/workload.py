@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from futurama.backend import Claim, EventBackend, IfExists, Move, NewEvent, Settlement
+from futurama.backend import Claim, EventBackend, IfExists, Move, NewEvent, Query, Settlement
 from futurama.conformance.failure import LawBroken, where
 from futurama.conformance.history import OPEN_END, UNKNOWN, Kind, Step
 from futurama.conformance.instance import Waits
@@ -216,6 +216,21 @@ class _Worker:
             [{"now": now} for _ in ids],
             lambda: self._backend.requeue(ids, now=now),
         )
+
+    def _purge(self) -> None:
+        before = self._now()
+        arguments = [{"before": before}] * len(_ALL)
+        start = time.monotonic_ns()
+        number, _ = self._reply(lambda: self._backend.purge(before=before))
+        if number is None:
+            self._note_unknown(Kind.PURGE, _ALL, arguments, start)
+        else:
+            self._note(Kind.PURGE, _ALL, arguments, [None] * len(_ALL), start)
+
+    def _read(self) -> None:
+        """Only whether it works: what is seen while others change it may be of any moment."""
+        _persistently(lambda: self._backend.find(Query(limit=_MOST)))
+        _persistently(self._backend.count)
 
     def _batch(
         self,

@@ -106,6 +106,9 @@ _CODES: Mapping[type[Exception], str] = {
     exc.TryAgainError: "TRYAGAIN",
 }
 
+_CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""What TLS calls a connection that was lost."""
+
 _CODE = re.compile(r"([A-Z]+) ")
 
 _NESTED_CODE = re.compile(r" -([A-Z]+) ")
@@ -151,9 +154,10 @@ def _meaning(
         return BackendUnavailableError, "the server refuses a command"
     if is_sent:
         return BackendUnavailableError, "the connection was lost"
-    if any(isinstance(each, ssl.SSLError) for each in _chain(error)):
+    causes = list(_causes(error))
+    if any(isinstance(each, ssl.SSLError) and not isinstance(each, _CUT_OFF) for each in causes):
         return BackendSetupError, "TLS failed; check the keys that begin with ssl"
-    if any(isinstance(each, UnicodeError) for each in _chain(error)):
+    if any(isinstance(each, UnicodeError) for each in causes):
         return BackendSetupError, "the key host cannot be a host name"
     return (
         BackendUnavailableError,
@@ -161,7 +165,7 @@ def _meaning(
     )
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """``error`` and what led to it."""
     while error is not None:
         yield error

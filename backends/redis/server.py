@@ -183,7 +183,7 @@ class Server:
         if not settings.ssl:
             return _make(TCPConnection, **arguments)
         return _make(
-            SSLConnection,
+            _TLSConnection,
             **arguments,
             ssl_ca_certs=settings.ssl_ca,
             ssl_certfile=settings.ssl_cert,
@@ -191,6 +191,16 @@ class Server:
             ssl_cert_reqs="required" if settings.ssl_verify else "none",
             ssl_check_hostname=settings.ssl_verify,
         )
+
+
+class _TLSConnection(SSLConnection):
+    """Limits the handshake like the rest of connecting: a server without TLS just waits for more."""
+
+    def _wrap_socket_with_ssl(self, sock: Any) -> Any:
+        sock.settimeout(self.socket_connect_timeout)
+        wrapped = super()._wrap_socket_with_ssl(sock)  # type: ignore[no-untyped-call] # of redis-py
+        wrapped.settimeout(self.socket_timeout)
+        return wrapped
 
 
 def _make(cls: Callable[..., Any], **arguments: Any) -> Connection:

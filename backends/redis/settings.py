@@ -22,7 +22,11 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 class RedisSettings:
     """The configuration keys of the Redis backend."""
 
-    host: str = key("127.0.0.1", "name or address of the server")
+    host: str = key(
+        "127.0.0.1",
+        "name or address of the server; what it loses in a crash is decided there, by `appendonly` "
+        "and `appendfsync`",
+    )
     port: int = key(6379, "TCP port of the server", minimum=1, maximum=65_535)
     socket_path: str | None = key(
         None, "Unix socket of the server, instead of host and port; null: none"

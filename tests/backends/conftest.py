@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
@@ -71,7 +73,8 @@ class Site:
 
 
 @contextmanager
-def _site(product: str, server: Any) -> Iterator[Site]:
+def new_site(product: str, server: Any) -> Iterator[Site]:
+    """A new database, which is gone afterwards."""
     site = Site(product, server, server.create_database())
     yield site
     site.close()
@@ -86,14 +89,14 @@ def product(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def site(product: str, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A new database on the server of each member."""
-    with _site(product, request.getfixturevalue(f"{product}_server")) as site:
+    with new_site(product, request.getfixturevalue(f"{product}_server")) as site:
         yield site
 
 
 @pytest.fixture
 def private_site(product: str, request: pytest.FixtureRequest) -> Iterator[Site]:
     """The same on a server that the test may kill, restart and reconfigure."""
-    with _site(product, request.getfixturevalue(f"private_{product}")) as site:
+    with new_site(product, request.getfixturevalue(f"private_{product}")) as site:
         yield site
 
 
@@ -105,17 +108,31 @@ def backend(site: Site) -> Any:
     return backend
 
 
+_MAKE_CERTIFICATE = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=futurama-test "
+    "-addext subjectAltName=IP:127.0.0.1 -keyout server.key -out server.crt"
+)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that signs itself, ``server.crt``, and ``server.key`` beside it."""
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(_MAKE_CERTIFICATE.split(), cwd=folder, check=True, capture_output=True)
+    return folder / "server.crt"
+
+
 @pytest.fixture
 def make_mysql(mysql_server: MariaDB | ExternalMySQL) -> Iterator[MakeMySQL]:
     """Backends on one new database."""
-    with _site("mysql", mysql_server) as site:
+    with new_site("mysql", mysql_server) as site:
         yield site.make
 
 
 @pytest.fixture
 def make_private_mysql(private_mysql: MariaDB) -> Iterator[MakeMySQL]:
     """The same on a server that the test may kill, restart and reconfigure."""
-    with _site("mysql", private_mysql) as site:
+    with new_site("mysql", private_mysql) as site:
         yield site.make
 
 
@@ -132,14 +149,14 @@ def make_postgresql(
     postgresql_server: PostgreSQL | ExternalPostgreSQL,
 ) -> Iterator[MakePostgreSQL]:
     """Backends on one new database."""
-    with _site("postgresql", postgresql_server) as site:
+    with new_site("postgresql", postgresql_server) as site:
         yield site.make
 
 
 @pytest.fixture
 def make_private_postgresql(private_postgresql: PostgreSQL) -> Iterator[MakePostgreSQL]:
     """The same on a server that the test may kill, restart and reconfigure."""
-    with _site("postgresql", private_postgresql) as site:
+    with new_site("postgresql", private_postgresql) as site:
         yield site.make
 
 
@@ -153,7 +170,7 @@ def postgresql(make_postgresql: MakePostgreSQL) -> PostgreSQLBackend:
 
 @contextmanager
 def _namespace(server: Redis | ExternalRedis) -> Iterator[MakeRedis]:
-    namespace = server.new_namespace()
+    namespace = server.create_database()
     made = []
 
     def make(**keys: Any) -> RedisBackend:
@@ -164,7 +181,7 @@ def _namespace(server: Redis | ExternalRedis) -> Iterator[MakeRedis]:
     yield make
     for backend in made:
         backend.close()
-    server.remove_namespace(namespace)
+    server.drop_database(namespace)
 
 
 @pytest.fixture

@@ -26,10 +26,18 @@ _HOSTILE = {
     "client_encoding": "'LATIN1'",
     "default_transaction_isolation": "'serializable'",
     "synchronous_commit": "off",
-    "statement_timeout": "1",
+    "statement_timeout": "2000",
+    "idle_in_transaction_session_timeout": "2000",
+    "lock_timeout": "2000",
     "enable_indexscan": "off",
 }
-"""Defaults of sessions that are as bad as they can be."""
+"""Defaults of sessions that are as bad as they can be, or shorter than the configuration says."""
+
+
+_TIMEOUTS = (
+    "SELECT current_setting('lock_timeout'), current_setting('statement_timeout'), "
+    "current_setting('idle_in_transaction_session_timeout')"
+)
 
 
 def _set_defaults(server: PostgreSQL | ExternalPostgreSQL, database: str) -> None:
@@ -58,6 +66,9 @@ def test_hostile_defaults_do_not_matter(
     found = backend.find(Query()).events
     assert [stored.trigger_time for stored in found] == moments
     assert _problems(backend.diagnose()) == {}
+    for run in (backend._transactions.read, backend._transactions.write):
+        row = run(lambda connection: connection.exec_driver_sql(_TIMEOUTS).one())
+        assert row == ("3s", "35s", "35s")  # the server gives up five seconds after the client
 
 
 def test_sessions_that_lose_their_settings_are_found_out(
@@ -198,6 +209,6 @@ def test_what_makes_claims_slow_is_told(
     other = postgresql_server.connect(database, autocommit=False)
     with other:
         other.execute("SELECT FROM events")
-        findings = make_postgresql(max_open_connection=10_000).diagnose()
-    assert set(_problems(findings)) == {"autovacuum", "oldest transaction", "connections"}
-    assert f"process {other.info.backend_pid}" in _problems(findings)["oldest transaction"]
+        found = _problems(make_postgresql(max_open_connection=10_000).diagnose())
+        assert set(found) == {"autovacuum", "oldest transaction", "connections"}
+        assert f"process {other.info.backend_pid}" in found["oldest transaction"]

@@ -373,14 +373,14 @@ def test_closing_is_idempotent_and_opening_again_works(redis: RedisBackend) -> N
 
 def test_a_queue_finds_the_backend_by_its_name(redis_server: Redis | ExternalRedis) -> None:
     """The word in a configuration is enough."""
-    keys = redis_server.settings(redis_server.new_namespace())
+    keys = redis_server.settings(redis_server.create_database())
     with Queue(config=Config(backend="redis", **keys)) as queue:
         event_id = queue.create("t", timedelta(hours=1), {"a": 1})
         stored = queue.get(event_id)
         assert stored is not None
         assert stored.data == {"a": 1}
         assert queue.cancel(event_id) is CancelOutcome.CANCELLED
-    redis_server.remove_namespace(keys["namespace"])
+    redis_server.drop_database(keys["namespace"])
 
 
 # -- connections ----------------------------------------------------------------------------------
@@ -477,7 +477,10 @@ def test_what_can_be_lost_is_told(
 
 def test_replicas_follow_behind(private_redis: Redis, make_private_redis: MakeRedis) -> None:
     """The master's diagnosis warns of failovers; the replica's says that it takes no writes."""
-    with Redis(f"--replicaof {private_redis.host} {private_redis.port}") as replica:
+    with (
+        _configured(private_redis, repl_diskless_sync_delay="0"),
+        Redis(f"--replicaof {private_redis.host} {private_redis.port}") as replica,
+    ):
         replica.wait_until_it_follows()
         assert _finding(make_private_redis(), "replicas").verdict is Verdict.ADVICE
         follower = make_private_redis(port=replica.port)

@@ -43,11 +43,11 @@ class TestRedis(BackendConformance):
     def make_backend(cls) -> Iterator[EventBackend]:
         """A backend on a new namespace."""
         server = _server()
-        namespace = server.new_namespace()
+        namespace = server.create_database()
         try:
             yield RedisBackend(RedisSettings(**server.settings(namespace)))
         finally:
-            server.remove_namespace(namespace)
+            server.drop_database(namespace)
 
     @classmethod
     def connector(cls, backend: EventBackend) -> Callable[[], EventBackend]:

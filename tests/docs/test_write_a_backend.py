@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def steps() -> Iterator[Step]:
 
 
 STEPS = list(steps())
-WRITTEN = list(accumulate((step.operations for step in STEPS), set.union))
+WRITTEN = list(accumulate((step.operations for step in STEPS), or_))
 """The methods that there are at the end of each step."""
 
 

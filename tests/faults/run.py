@@ -1,6 +1,6 @@
 """The scenarios by hand: ``python -m tests.faults.run two-processes --events 10000 --seconds 10``.
 
-Starts a private MariaDB (or uses SQLite) in a temporary folder, prints the figures, and exits with 1
+Starts a private server (or uses SQLite) in a temporary folder, prints the figures, and exits with 1
 if a promise was broken.
 """
 
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.faults import scenarios
-from tests.servers import MariaDB
+from tests.servers import MariaDB, PostgreSQL, Redis
 
 SCENARIOS = {
     "two-processes": (scenarios.two_processes, 10_000, 10.0),
@@ -24,12 +24,18 @@ SCENARIOS = {
 }
 """Function, events and seconds of what the figures in the documentation were measured with."""
 
+SERVERS: dict[str, type[MariaDB | PostgreSQL | Redis]] = {
+    "mysql": MariaDB,
+    "postgresql": PostgreSQL,
+    "redis": Redis,
+}
+
 
 def main() -> int:
     """Run one scenario and print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario", choices=SCENARIOS)
-    parser.add_argument("--backend", choices=["mysql", "sqlite"], default="mysql")
+    parser.add_argument("--backend", choices=["sqlite", *SERVERS], default="mysql")
     parser.add_argument("--events", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--keep", action="store_true", help="keep records and logs")
@@ -48,8 +54,10 @@ def main() -> int:
             store = {"backend": "sqlite", "path": str(folder / "events.db")}
             result = function(folder, store, **size)  # type: ignore[operator]  # not killed_server
         else:
-            server = stack.enter_context(MariaDB())
-            store = {"backend": "mysql", **server.settings(server.create_database("faults"))}
+            server: MariaDB | PostgreSQL | Redis = SERVERS[arguments.backend]()
+            stack.enter_context(server)
+            database = server.create_database("faults")
+            store = {"backend": arguments.backend, **server.settings(database)}
             first = [server] if function is scenarios.killed_server else []
             result = function(folder, *first, store, **size)  # type: ignore[operator]  # as above
         if arguments.keep:

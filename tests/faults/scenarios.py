@@ -21,7 +21,7 @@ from futurama.errors import FuturamaError
 from futurama.times import to_us
 from tests.faults.processes import Instance
 from tests.faults.record import History, read
-from tests.servers import MariaDB
+from tests.servers import PrivateServer
 
 __all__ = ["LEASE_SECONDS", "Result", "cancel_storm", "killed_instance", "killed_server", "two_processes"]  # fmt: skip
 
@@ -236,7 +236,7 @@ def killed_instance(
 
 
 def killed_server(
-    folder: Path, server: MariaDB, store: Mapping[str, Any], *, events: int, seconds: float
+    folder: Path, server: PrivateServer, store: Mapping[str, Any], *, events: int, seconds: float
 ) -> Result:
     """P1, P9: the database server is killed and restarted while events are created and called:
     every event whose creation was acknowledged is called, and both instances recover by themselves."""

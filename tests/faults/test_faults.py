@@ -10,20 +10,19 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.faults import scenarios
-from tests.servers import ExternalMySQL, MariaDB
 
 Store: TypeAlias = dict[str, Any]
 
 
-@pytest.fixture(params=["mysql", "sqlite"])
+@pytest.fixture(params=["mysql", "postgresql", "redis", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """The configuration keys of an empty store that several processes may share."""
     if request.param == "sqlite":
         yield {"backend": "sqlite", "path": str(tmp_path / "events.db")}
         return
-    server: MariaDB | ExternalMySQL = request.getfixturevalue("mysql_server")
+    server = request.getfixturevalue(f"{request.param}_server")
     database = server.create_database("faults")
-    yield {"backend": "mysql", **server.settings(database)}
+    yield {"backend": request.param, **server.settings(database)}
     server.drop_database(database)
 
 
@@ -49,11 +48,13 @@ def test_killed_instance(store: Store, tmp_path: Path) -> None:
     assert result.figures["held by the killed one"] > 0, "nothing was at stake"
 
 
-def test_killed_server(private_mysql: MariaDB, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["mysql", "postgresql", "redis"])
+def test_killed_server(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """P1, P9: after SIGKILL of the database every acknowledged event is called, and both processes
     go on by themselves."""
-    store = {"backend": "mysql", **private_mysql.settings(private_mysql.create_database("faults"))}
-    check(lambda: scenarios.killed_server(tmp_path, private_mysql, store, events=1500, seconds=5))
+    server = request.getfixturevalue(f"private_{backend}")
+    store = {"backend": backend, **server.settings(server.create_database("faults"))}
+    check(lambda: scenarios.killed_server(tmp_path, server, store, events=1500, seconds=5))
 
 
 def test_cancel_storm(store: Store, tmp_path: Path) -> None:

@@ -63,14 +63,14 @@ class SortsByDueOnly(MemoryBackend):
         self._heap.sort(key=lambda entry: entry[:3])
 
 
-@breaks("claim.due", test="batch.large")
+@breaks("batch.large")
 class LosesWhatIsStale(MemoryBackend):
     """Cleans its heap up now and then, and throws away too much."""
 
     def _enqueue(self, row: Any, due_us: int) -> None:
-        super()._enqueue(row, due_us)
-        if len(self._heap) > 2 * len(self._rows) + 64:
+        if len(self._heap) == 2 * len(self._rows) + 64:
             self._heap.clear()
+        super()._enqueue(row, due_us)
 
 
 @breaks("claim.order")

@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from futurama.backend import ClaimBatch, Settlement, State
+from futurama.backend import (
+    AddOutcome,
+    Claim,
+    ClaimBatch,
+    Move,
+    NewEvent,
+    Settlement,
+    State,
+)
 from futurama.backends.memory import MemoryBackend
-from futurama.events import CancelOutcome
+from futurama.events import CancelOutcome, RescheduleOutcome
 from futurama.times import to_us
 from tests.mutants.registry import breaks
 
@@ -79,6 +87,84 @@ class ChecksThenCancels(MemoryBackend):
             CancelOutcome.CANCELLED if was_waiting else outcome
             for was_waiting, outcome in zip(waiting, outcomes, strict=True)
         ]
+
+
+@breaks("concurrency.fence", "concurrency.exclusive")
+class ChecksThenRenews(MemoryBackend):
+    """Looks at the token in one statement and moves the lease by id in the next."""
+
+    def renew(self, claims: Sequence[Claim], *, now: datetime, lease_until: datetime) -> Any:
+        now_us, lease_us = to_us(now), to_us(lease_until)
+        with self._lock:
+            held = [
+                (row := self._rows.get(claim.id)) is not None and row.is_held_by(claim, now_us)
+                for claim in claims
+            ]
+        _let_others_in()
+        with self._lock:
+            for claim, was_held in zip(claims, held, strict=True):
+                row = self._rows.get(claim.id)
+                if was_held and row is not None:
+                    self._enqueue(row, lease_us)
+        return held
+
+
+@breaks("concurrency.cancel")
+class ChecksThenReschedules(MemoryBackend):
+    """Looks at the state in one statement and moves by id in the next."""
+
+    def reschedule(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome]:
+        with self._lock:
+            waiting = [
+                (row := self._rows.get(move.id)) is not None
+                and row.state is State.WAITING
+                and not row.lost
+                for move in moves
+            ]
+        _let_others_in()
+        outcomes = super().reschedule(moves)
+        return [
+            RescheduleOutcome.RESCHEDULED if was_waiting else outcome
+            for was_waiting, outcome in zip(waiting, outcomes, strict=True)
+        ]
+
+
+@breaks("concurrency.nothing-lost", "concurrency.exclusive")
+class ChecksThenAdds(MemoryBackend):
+    """Looks whether the id is free in one statement and writes in the next, an upsert."""
+
+    def add(self, events: Sequence[NewEvent], *, if_exists: Any) -> Any:
+        with self._lock:
+            free = [event.id not in self._rows for event in events]
+        _let_others_in()
+        with self._lock:
+            outcomes = [
+                self._add(event, "replace" if is_free else if_exists)
+                for event, is_free in zip(events, free, strict=True)
+            ]
+        return [
+            AddOutcome.ADDED if is_free else outcome
+            for outcome, is_free in zip(outcomes, free, strict=True)
+        ]
+
+
+@breaks("concurrency.nothing-lost")
+class ChecksThenPurges(MemoryBackend):
+    """Looks for the dead in one statement and deletes by id in the next, requeued ones too."""
+
+    def purge(self, *, before: datetime) -> int:
+        with self._lock:
+            dead = [
+                row.id
+                for row in self._rows.values()
+                if row.died_us is not None and row.died_us < to_us(before)
+            ]
+        _let_others_in()
+        with self._lock:
+            for event_id in dead:
+                if event_id in self._rows:
+                    self._remove(self._rows[event_id])
+        return len(dead)
 
 
 @breaks("concurrency.nothing-lost")

@@ -30,6 +30,7 @@ class Mutant:
 
     Attributes:
         law: the id of the law that it breaks.
+        others: further laws that it may be seen to break, where chance decides what is seen first.
         test: the law whose test must find that.
         make: makes one, on a new store.
         capabilities: what it is declared to be capable of.
@@ -37,6 +38,7 @@ class Mutant:
     """
 
     law: str
+    others: tuple[str, ...]
     test: str
     make: type[MemoryBackend]
     capabilities: Capabilities
@@ -54,15 +56,15 @@ MUTANTS: list[Mutant] = []
 
 def breaks(
     law: str,
-    *,
+    *others: str,
     test: str | None = None,
     capabilities: Capabilities = MEMORY,
     connector: Callable[[EventBackend], Callable[[], EventBackend]] | None = None,
 ) -> Callable[[M], M]:
-    """Register a mutant that breaks ``law``, which the test of another law may have to find."""
+    """Register a mutant; the arguments are the attributes of :class:`Mutant`."""
 
     def register(cls: M) -> M:
-        MUTANTS.append(Mutant(law, test or law, cls, capabilities, connector))
+        MUTANTS.append(Mutant(law, others, test or law, cls, capabilities, connector))
         return cls
 
     return register

@@ -75,7 +75,7 @@ def plain(distribution: Distribution, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def complete(distribution: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """What ``pip install "futurama[...]"`` with every extra for users gives."""
-    extras = "mysql,sqlite,http,cli,conformance"
+    extras = "mysql,sqlite,postgresql,redis,http,cli,conformance"
     return _install(tmp_path_factory.mktemp("complete"), f"{distribution.wheel}[{extras}]")
 
 

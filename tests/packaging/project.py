@@ -50,6 +50,19 @@ def _modules() -> Iterator[tuple[str, Path]]:
                     yield ".".join((package, *below, *name)), Path(current) / file
 
 
+def data() -> dict[str, Path]:
+    """Every other file that belongs into the wheel, by its path in there."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for current, folders, files in os.walk(folder):
+            folders[:] = set(folders) - left_behind(folders)
+            for file in set(files) - left_behind(files):
+                path = Path(current) / file
+                if path.suffix != ".py":
+                    found[f"{package.replace('.', '/')}/{path.relative_to(folder)}"] = path
+    return found
+
+
 def packages() -> list[str]:
     """Every folder with Python files, by its full package name."""
     return sorted(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.packaging.conftest import Distribution
-from tests.packaging.project import FOLDERS, ROOT, modules, packages, pyproject
+from tests.packaging.project import FOLDERS, ROOT, data, modules, packages, pyproject
 
 
 def wheel_path(module: str) -> str:
@@ -38,10 +38,11 @@ def test_links_are_relative(name: str) -> None:
 
 
 def test_wheel_is_complete(distribution: Distribution) -> None:
-    """The wheel has every module and the marker of type hints, and no file beyond them."""
+    """The wheel has every module, script and marker of type hints, and no file beyond them."""
     with zipfile.ZipFile(distribution.wheel) as wheel:
         shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert shipped == {wheel_path(module) for module in modules()} | {"futurama/py.typed"}
+    assert {"futurama/py.typed", "futurama/backends/redis/lua/store.lua"} < set(data())
+    assert shipped == {wheel_path(module) for module in modules()} | set(data())
 
 
 def test_wheel_carries_the_licence(distribution: Distribution) -> None:
@@ -51,9 +52,10 @@ def test_wheel_carries_the_licence(distribution: Distribution) -> None:
 
 
 def test_sdist_is_complete(distribution: Distribution) -> None:
-    """The sdist has every module at its place, and no test or benchmark."""
+    """The sdist has every module and script at its place, and no test or benchmark."""
     with tarfile.open(distribution.sdist) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    wanted = {str(path.relative_to(ROOT)) for path in modules().values()}
-    assert wanted | {"futurama/py.typed", "pyproject.toml", "README.md", "LICENSE"} <= names
+    shipped = (*modules().values(), *data().values())
+    wanted = {str(path.relative_to(ROOT)) for path in shipped}
+    assert wanted | {"pyproject.toml", "README.md", "LICENSE"} <= names
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "."))]

@@ -23,6 +23,8 @@ ALLOWED = {
     "futurama.cli": {"click", "rich"},
     "futurama.backends.sql": {"sqlalchemy"},
     "futurama.backends.mysql": {"sqlalchemy", "pymysql"},
+    "futurama.backends.postgresql": {"sqlalchemy", "psycopg"},
+    "futurama.backends.redis": {"redis"},
     "futurama.backends.sqlite": {"sqlalchemy"},
     "futurama.conformance": {"pytest", "hypothesis"},
 }

@@ -68,7 +68,7 @@ def test_plain_runs_an_event(plain: Environment) -> None:
     assert plain.python(QUEUE).split() == ["True"]
 
 
-@pytest.mark.parametrize("name", ["mysql", "sqlite"])
+@pytest.mark.parametrize("name", ["mysql", "sqlite", "postgresql", "redis"])
 def test_missing_backend_extra_is_named(plain: Environment, name: str) -> None:
     """Asking for a backend whose extra is missing says what to install."""
     code = f"""

@@ -27,7 +27,10 @@ _OPTIONS = (
 
 
 class _Namespaces:
-    """What every server offers: how to reach it, and fresh namespaces."""
+    """What every server offers: how to reach it, and fresh namespaces.
+
+    A namespace is here what a database is on other servers: a place for one store.
+    """
 
     host: str
     port: int
@@ -62,13 +65,13 @@ class _Namespaces:
         with self.client() as client:
             return client.execute_command(*command)
 
-    def new_namespace(self, prefix: str = "t") -> str:
-        """A namespace that nobody has used before."""
+    def create_database(self, prefix: str = "t") -> str:
+        """The name of a namespace that nobody has used before."""
         return f"{prefix}_{os.getpid()}_{time.monotonic_ns()}"
 
-    def remove_namespace(self, namespace: str) -> None:
-        """Remove what a backend stored there."""
-        if keys := self.execute("KEYS", f"{{{namespace}}}:*"):
+    def drop_database(self, name: str) -> None:
+        """Remove what a backend stored in this namespace."""
+        if keys := self.execute("KEYS", f"{{{name}}}:*"):
             self.execute("DEL", *keys)
 
 

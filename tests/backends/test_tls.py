@@ -1,0 +1,79 @@
+"""Encrypted connections, with servers that have a certificate of their own making."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from futurama.errors import BackendSetupError
+from tests.backends.conftest import Site, new_site
+from tests.servers import MariaDB, PostgreSQL
+
+_CIPHERS = {
+    "mysql": "SHOW STATUS LIKE 'Ssl_cipher'",
+    "postgresql": "SELECT pid, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+}
+
+
+@pytest.fixture(scope="module")
+def secret_mysql(mysql_server: object, certificate: Path) -> Iterator[MariaDB]:
+    """A server that shows the certificate; skipped where the other server is missing, too."""
+    key = certificate.with_name("server.key")
+    with MariaDB(f"--ssl-cert={certificate}", f"--ssl-key={key}") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def secret_postgresql(postgresql_server: object, certificate: Path) -> Iterator[PostgreSQL]:
+    """A server that shows the certificate; skipped where the other server is missing, too."""
+    server = PostgreSQL(ssl="on")
+    for name in ("server.crt", "server.key"):
+        shutil.copy(certificate.with_name(name), server.directory / "data")
+    with server:
+        yield server
+
+
+@pytest.fixture
+def site(product: str, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A new database on a server that shows the certificate."""
+    with new_site(product, request.getfixturevalue(f"secret_{product}")) as site:
+        yield site
+
+
+def test_a_trusted_server_is_spoken_to_in_secret(site: Site, certificate: Path) -> None:
+    """With ssl and the certificate in ssl_ca every connection has a cipher."""
+    backend = site.make(ssl=True, ssl_ca=str(certificate))
+    backend.open()
+    for run in (backend._transactions.read, backend._transactions.write):
+        _, cipher = run(lambda connection: connection.exec_driver_sql(_CIPHERS[site.product]).one())
+        assert cipher
+
+
+def test_an_unknown_certificate_is_refused(site: Site) -> None:
+    """With ssl alone a server that the system does not know is a matter of set-up."""
+    with pytest.raises(BackendSetupError, match="ssl_ca"):
+        site.make(ssl=True).open()
+
+
+def test_a_certificate_for_another_name_is_refused(site: Site, certificate: Path) -> None:
+    """The certificate has to be for the host that the configuration names."""
+    with pytest.raises(BackendSetupError, match="ssl_verify"):
+        site.make(ssl=True, ssl_ca=str(certificate), host="localhost").open()
+
+
+def test_verification_can_be_switched_off(site: Site) -> None:
+    """With ssl_verify false any certificate will do."""
+    site.make(ssl=True, ssl_verify=False).open()
+
+
+def test_without_ssl_nothing_is_encrypted(site: Site) -> None:
+    """That is what false means, even where the server could."""
+    backend = site.make()
+    backend.open()
+    _, cipher = backend._transactions.read(
+        lambda connection: connection.exec_driver_sql(_CIPHERS[site.product]).one()
+    )
+    assert not cipher

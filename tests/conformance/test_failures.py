@@ -1,0 +1,200 @@
+"""What a broken law looks like: short, true, without the suite's own traceback, and it can be run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+from typing import Any
+
+import pytest
+
+from futurama.backend import AddOutcome, State
+from futurama.backends.memory import MemoryBackend
+from futurama.conformance import BackendConformance, LawBroken, check, check_suite
+from futurama.conformance.failure import where
+from futurama.conformance.literals import as_python
+from futurama.errors import BackendRejectedError
+from tests.conformance.samples import Wrong, connector, make_wrong_backend, making, suite
+from tests.mutants import (
+    adding,
+    changing,
+    claiming,
+    living,
+    looking,
+    racing,
+    repeating,
+    settling,
+    values,
+)
+from tests.mutants.registry import MEMORY
+
+
+def finding(cls: type[BackendConformance], law: str) -> LawBroken:
+    """What the test of this law finds broken."""
+    (result,) = check_suite(cls, laws=[law]).results
+    assert result.broken is not None, result.detail
+    return result.broken
+
+
+def test_message_names_the_law_and_shows_both_values() -> None:
+    """First the law and its sentence, then what had to be and what was, then the calls."""
+    assert str(finding(Wrong, "cancel.claimed")) == (
+        "cancel.claimed: A CLAIMED event is removed: IN_FLIGHT, whether or not its lease has ended.\n"
+        "  expected: [CancelOutcome.IN_FLIGHT]\n"
+        "  actual:   [CancelOutcome.CANCELLED]\n"
+        "  program:\n"
+        "    from datetime import datetime\n"
+        "    from futurama.backend import *\n"
+        "    from tests.conformance.samples import Wrong\n"
+        "    at = datetime.fromisoformat\n"
+        "    \n"
+        "    with Wrong.make_backend() as backend:\n"
+        "        backend.open()\n"
+        "        backend.add([NewEvent(id='a', trigger_type='t', "
+        'trigger_time=at("2030-01-01T00:00:00Z"), payload=b\'1\', '
+        "created=at(\"2030-01-01T00:00:00Z\"))], if_exists='raise')\n"
+        "        batch1 = backend.claim(owner='a', now=at(\"2030-01-01T00:00:00Z\"), "
+        'due_before=at("2030-01-01T00:00:00Z"), lease_until=at("2030-01-01T00:00:00Z"), limit=100)\n'
+        "        print(backend.cancel(['a']))"
+    ).replace("    \n", "\n")
+
+
+@pytest.mark.parametrize(
+    ("law", "backend"),
+    [
+        ("cancel.claimed", changing.CancelsTheClaimed),
+        ("cancel.dead", changing.CancelsTheDead),
+        ("claim.next-due", claiming.NothingMeansNever),
+        ("settle.release", settling.ReleasesAreCharged),
+        ("settle.bury", settling.BuriedWithoutAWord),
+        ("replay.settle", repeating.RemembersReports),
+        ("find.due", looking.UntilIsIncluded),
+        ("count", looking.NoZeros),
+        ("data.limit", values.ForgetsTheLimitOfRetries),
+        ("isolation", living.OneForAll),
+        ("lifecycle.close", living.ClosesForGood),
+    ],
+)
+def test_program_shows_the_fault(law: str, backend: type[MemoryBackend]) -> None:
+    """The program runs as it stands, and prints what the suite saw instead of what it expected."""
+    cls = suite(make_backend=making(backend))
+    broken = finding(cls, law)
+    assert broken.law == law
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec("\n".join(broken.program), {"MyTest": cls})
+
+    assert printed.getvalue().strip()
+    if not isinstance(broken.actual, str):
+        assert repr(broken.actual) in printed.getvalue()
+
+
+def test_program_of_functions_imports_them() -> None:
+    """A suite that was made of functions shows programs that call these functions."""
+    (result,) = check(
+        make_wrong_backend, MEMORY, connector=connector, laws=["cancel.claimed"]
+    ).results
+    assert result.broken is not None
+    assert "from tests.conformance.samples import make_wrong_backend" in result.broken.program
+    assert "with make_wrong_backend() as backend:" in result.broken.program
+    exec("\n".join(result.broken.program), {})
+
+
+def test_exception_of_the_backend_is_shown_with_its_place() -> None:
+    """Of an unexpected exception the lines of the author's code are shown, and its cause."""
+
+    class Chatty(MemoryBackend):
+        def _cancel(self, event_id: str) -> Any:
+            try:
+                return {}[event_id]
+            except KeyError as error:
+                raise BackendRejectedError("no such id", backend=self.name) from error
+
+    broken = finding(suite(make_backend=making(Chatty)), "cancel.absent")
+    assert broken.law == "errors"
+    assert 'raise BackendRejectedError("no such id", backend=self.name)' in broken.raised
+    assert "caused by KeyError" in broken.raised
+    assert "conformance/lockstep.py" not in str(broken)
+
+
+def test_frames_of_libraries_are_left_out() -> None:
+    """Nobody can mend what lies in the standard library."""
+    try:
+        io.StringIO().read("many")  # type: ignore[arg-type] # that is the fault
+    except TypeError as error:
+        assert "test_failures.py" in where(error)
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.closing(None))  # type: ignore[type-var] # the fault
+    except AttributeError as error:
+        assert "contextlib.py" not in where(error)
+
+
+@pytest.mark.parametrize(
+    ("law", "backend"),
+    [
+        ("cancel.claimed", changing.CancelsTheClaimed),
+        ("errors", adding.DislikesEmptyPayloads),
+        ("concurrency.exclusive", racing.SelectsThenUpdates),
+        ("isolation", living.OneForAll),
+    ],
+)
+def test_nothing_of_the_suite_is_in_the_traceback(law: str, backend: type[MemoryBackend]) -> None:
+    """What a test raises has no frame but that of the test, which asks pytest to hide it."""
+    test = suite(make_backend=making(backend))()
+    with pytest.raises(LawBroken) as caught:
+        getattr(test, "test_" + law.replace(".", "_"))()
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    _ours, *inner = caught.traceback
+    assert [entry for entry in inner if not entry.ishidden(caught)] == []
+
+
+def test_exception_while_others_call_is_a_finding() -> None:
+    """A worker's exception names the law and the place, like one in a single thread."""
+
+    class Tired(MemoryBackend):
+        def renew(self, claims: Any, **kwargs: Any) -> Any:
+            raise RuntimeError("too tired")
+
+    broken = finding(suite(make_backend=making(Tired)), "concurrency.fence")
+    assert broken.law == "errors"
+    assert 'raise RuntimeError("too tired")' in broken.raised
+
+
+def test_missing_return_is_named() -> None:
+    """An operation that answers None breaks the law about answers, not the suite."""
+
+    class Silent(MemoryBackend):
+        def cancel(self, ids: Any) -> Any:
+            super().cancel(ids)
+
+    broken = finding(suite(make_backend=making(Silent)), "protocol.returns")
+    assert (broken.law, broken.expected) == (
+        "protocol.returns",
+        "a sequence of CancelOutcome",
+    )
+    assert broken.actual is None
+
+
+def test_findings_travel_between_processes() -> None:
+    """Nothing is lost by pickling."""
+    broken = LawBroken("count", expected=1, actual=2, program=["3"], raised="4")
+    assert str(pickle.loads(pickle.dumps(broken))) == str(broken)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (b"1" * 65, "b'1' * 65"),
+        ("x" * 300, "'x' * 300"),
+        ("xy" * 40, repr("xy" * 40)),
+        ({State.DEAD: 1}, "{State.DEAD: 1}"),
+        ((AddOutcome.ADDED, None), "[AddOutcome.ADDED, None]"),
+    ],
+)
+def test_values_are_written_as_python(value: object, text: str) -> None:
+    """Short, and such that Python reads it."""
+    assert as_python(value) == text

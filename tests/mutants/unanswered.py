@@ -1,0 +1,79 @@
+"""Mutants that take a repeat for a copy: right as long as nothing happened since the first call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from futurama.backends.memory import MemoryBackend
+from futurama.events import CancelOutcome
+from tests.mutants.registry import breaks
+
+
+@breaks("replay.cancel")
+class RepeatsFindNothing(MemoryBackend):
+    """Does not look for what it has removed, though it may have been added again."""
+
+    last: Sequence[str] = ()
+
+    def cancel(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
+        if ids and ids == self.last:
+            return [CancelOutcome.NOT_FOUND] * len(ids)
+        self.last = ids
+        return super().cancel(ids)
+
+
+@breaks("replay.reschedule")
+class RepeatsAreMoved(MemoryBackend):
+    """Does not look at what it has moved, though it may be claimed by now."""
+
+    last: tuple[Any, Any] = (None, None)
+
+    def reschedule(self, moves: Any) -> Any:
+        if self.last[0] != moves:
+            self.last = (moves, super().reschedule(moves))
+        return self.last[1]
+
+
+@breaks("replay.requeue")
+class RepeatsWakeNothing(MemoryBackend):
+    """Does not look at what it has requeued, though it may have died again."""
+
+    last: tuple[Any, Any] = (None, None)
+
+    def requeue(self, ids: Sequence[str], *, now: datetime) -> Any:
+        if ids and self.last == (ids, now):
+            return [False] * len(ids)
+        self.last = (ids, now)
+        return super().requeue(ids, now=now)
+
+
+@breaks("replay.purge")
+class RepeatsForgetNothing(MemoryBackend):
+    """Does not look for the dead a second time, though others may have died."""
+
+    last: datetime | None = None
+
+    def purge(self, *, before: datetime) -> int:
+        if self.last == before:
+            return 0
+        self.last = before
+        return super().purge(before=before)
+
+
+@breaks("concurrency.nothing-lost", "concurrency.exclusive")
+class AnswersFromMemory(MemoryBackend):
+    """Knows the request again, and gives the former answer though others have changed the store.
+
+    Only a caller whose reply was lost sends the very same request twice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers: dict[int, tuple[Any, Any]] = {}
+
+    def add(self, events: Any, *, if_exists: Any) -> Any:
+        if id(events) not in self._answers:
+            self._answers[id(events)] = (events, super().add(events, if_exists=if_exists))
+        return self._answers[id(events)][1]
