@@ -41,8 +41,8 @@ imports: $(VENV)/.dev ## the import contracts of the architecture
 unit: $(VENV)/.dev ## the quick tests alone: no server, no processes
 	@$(PYTEST) tests/unit $(FLAGS)
 
-conformance: $(VENV)/.dev servers ## the conformance suite on every backend
-	@$(PYTEST) tests/conformance $(FLAGS)
+conformance: $(VENV)/.dev servers ## the conformance suite on every backend, as docs/conformance-results.md
+	@$(BIN)/python -m tests.conformance.results $(FLAGS)
 
 coverage: $(VENV)/.dev servers ## all tests; fails below the floor of branch coverage
 	@$(PYTEST) $(PARALLEL) --cov --cov-report=term $(FLAGS)

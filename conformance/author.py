@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar, TypeAlias
@@ -63,11 +64,10 @@ class Author:
     @classmethod
     def hooks(cls) -> Hooks:
         """How the programs that the suite shows get at this class."""
-        outer = cls.__qualname__.partition(".")[0]
-        is_importable = "<locals>" not in cls.__qualname__
-        name = cls.__qualname__ if is_importable else cls.__name__
+        name = cls.__name__
+        is_importable = getattr(sys.modules.get(cls.__module__), name, None) is cls
         return Hooks(
-            imports=[f"from {cls.__module__} import {outer}"] if is_importable else [],
+            imports=[f"from {cls.__module__} import {name}"] if is_importable else [],
             make=f"{name}.make_backend()",
             connect=f"{name}.connector(backend)()",
         )

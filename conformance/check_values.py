@@ -22,7 +22,7 @@ from futurama.conformance.scenes import (
     reports,
     waiting,
 )
-from futurama.conformance.strategies import EXTREMES, GAPS, LOOK_ALIKES, START
+from futurama.conformance.strategies import EXTREMES, GAPS, LOOK_ALIKES, OWNERS, START
 from futurama.conformance.zones import far_from_utc
 from futurama.times import LATEST
 
@@ -61,7 +61,8 @@ class ValueChecks(SuiteBase):
 
         def program(run: Lockstep, draw: Draw) -> None:
             run.add([draw(self.values().events())])
-            run.claim(now=LATEST, lease_until=LATEST)
+            owner = draw(st.sampled_from(OWNERS))
+            run.claim(now=LATEST, lease_until=LATEST, owner=owner, limit=2**31 - 1)
 
         self.prove(program, examples=60)
 

@@ -17,7 +17,16 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
-from futurama.backend import Capabilities, Claim, EventBackend, Move, NewEvent, Query, Settlement
+from futurama.backend import (
+    Capabilities,
+    Claim,
+    Diagnosable,
+    EventBackend,
+    Move,
+    NewEvent,
+    Query,
+    Settlement,
+)
 from futurama.conformance.author import Author, Connect
 from futurama.conformance.failure import SetUpError, where
 from futurama.conformance.instance import OPERATIONS
@@ -99,6 +108,7 @@ class Examination:
         unwritten: the operations that are missing or raise ``NotImplementedError``.
         connector: what is wrong with the connector, if the capabilities need one.
         connects: whether it makes a second instance in this process all the same.
+        version: of the server or library below the backend, where it can say so; else empty.
     """
 
     trouble: str = ""
@@ -106,6 +116,7 @@ class Examination:
     unwritten: Sequence[str] = ()
     connector: str = ""
     connects: bool = True
+    version: str = ""
 
 
 _EXAMINED: WeakKeyDictionary[type[Author], Examination] = WeakKeyDictionary()
@@ -140,7 +151,7 @@ def _examine(author: type[Author]) -> Examination:
         with ExitStack() as stack:
             backend = stack.enter_context(_made(author))
             _check_capabilities(author)
-            unwritten = _unwritten(backend)
+            unwritten, version = _looked_at(backend)
             connector, connects = _connector(author, backend)
     except SkipTest as skipped:
         return Examination(unreachable=str(skipped))
@@ -151,7 +162,7 @@ def _examine(author: type[Author]) -> Examination:
         return Examination(trouble=trouble)
     except SetUpError as error:
         return Examination(trouble=str(error))
-    return Examination(unwritten=unwritten, connector=connector, connects=connects)
+    return Examination(unwritten=unwritten, connector=connector, connects=connects, version=version)
 
 
 def _check_capabilities(author: type[Author]) -> None:
@@ -198,8 +209,8 @@ def _made(author: type[Author]) -> Iterator[EventBackend]:
         yield backend  # type: ignore[misc] # what it lacks is being examined
 
 
-def _unwritten(backend: EventBackend) -> Sequence[str]:
-    """The operations that are missing, found by calling each."""
+def _looked_at(backend: EventBackend) -> tuple[Sequence[str], str]:
+    """The operations that are missing, found by calling each, and the version."""
     missing = set()
     with _trouble_of("open() of the backend"):
         if not _is_written(backend, "open"):
@@ -211,10 +222,19 @@ def _unwritten(backend: EventBackend) -> Sequence[str]:
             written = True
         if not written:
             missing.add(operation)
+    version = _version(backend)
     with _trouble_of("close() of the backend"):
         if not _is_written(backend, "close"):
             missing.add("close")
-    return [operation for operation in OPERATIONS if operation in missing]
+    return [operation for operation in OPERATIONS if operation in missing], version
+
+
+def _version(backend: EventBackend) -> str:
+    try:
+        findings = backend.diagnose() if isinstance(backend, Diagnosable) else ()
+    except Exception:  # no law is about it
+        return ""
+    return next((found.value for found in findings if found.name.endswith("version")), "")
 
 
 def _is_written(backend: EventBackend, operation: str, *args: Any, **kwargs: Any) -> bool:

@@ -34,7 +34,7 @@ OPEN_END: Final = sys.maxsize
 class _Unknown(Enum):
     UNKNOWN = "the reply was lost"
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return self.value
 
 
@@ -136,14 +136,16 @@ def explained(
     """
     ignored = frozenset(ignoring)
     answered = sum(1 << index for index, one in enumerate(steps) if one.outcome is not UNKNOWN)
-    seen: set[tuple[int, Stored | None]] = set()
+    # Where the answered calls have led to, and with the help of which unanswered ones: who comes
+    # there again with the help of these and more cannot get any further.
+    seen: dict[tuple[int, Stored | None], list[int]] = defaultdict(list)
     pending: list[tuple[int, Stored | None]] = [(0, None)]
     while pending:
-        situation = pending.pop()
-        if situation in seen:
+        done, state = pending.pop()
+        helpers, former = done & ~answered, seen[done & answered, state]
+        if any(fewer & helpers == fewer for fewer in former):
             continue
-        seen.add(situation)
-        done, state = situation
+        former.append(helpers)
         if done & answered == answered:
             return True
         # What was answered is pushed last and so tried first: mostly nothing else is needed.

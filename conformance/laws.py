@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["LAWS", "Law", "as_markdown", "name_of_test"]
+__all__ = ["LAWS", "Law", "as_markdown", "name_of_test", "title"]
 
 
 @attrs.frozen
@@ -74,7 +74,8 @@ _ALL: Final = (
         "Ids are compared byte for byte: case, trailing spaces, NUL and Unicode forms tell them apart.",
     ),
     Law(
-        "data.exact", "Id, trigger type, payload and created come back exactly as they were given."
+        "data.exact",
+        "Id, trigger type, payload, created and owner come back exactly as they were given.",
     ),
     Law(
         "data.limit",
@@ -260,6 +261,11 @@ def name_of_test(law_id: str) -> str:
     return "test_" + law_id.replace(".", "_").replace("-", "_")
 
 
+def title(subject: str) -> str:
+    """The heading over the laws of a subject."""
+    return _SUBJECTS[subject]
+
+
 def as_markdown() -> str:
     """The list of laws as it stands in ``docs/conformance.md``."""
     return "\n".join(_markdown_lines()).rstrip() + "\n"
@@ -267,7 +273,7 @@ def as_markdown() -> str:
 
 def _markdown_lines() -> Iterator[str]:
     for subject, laws in groupby(LAWS.values(), key=lambda law: law.subject):
-        yield f"### {_SUBJECTS[subject]}\n"
+        yield f"### {title(subject)}\n"
         yield "| law | what holds |"
         yield "|---|---|"
         for law in laws:

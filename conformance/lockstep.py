@@ -64,6 +64,8 @@ _LAW_OF_FIELD: Mapping[str, str] = {
     "lost": "lost.counted",
 }
 """Fields that break this law when wrong, whatever the operation was."""
+_LAW_OF_CLAIMED: Mapping[str, str] = {"attempt": "claim.attempt", "due": "claim.lease"}
+"""The same, of an event that was just claimed."""
 
 
 class Lockstep:
@@ -358,6 +360,7 @@ class Lockstep:
     def _refused(self, operation: str, *args: Any, **kwargs: Any) -> None:
         """Make a call with a payload that is too long."""
         self.program.call(self._name, operation, *args, **kwargs)
+        self.program.refused()
         try:
             actual = getattr(self.backend, operation)(*args, **kwargs)
         except SkipTest:
@@ -562,13 +565,16 @@ class Lockstep:
             law = self._law_of_time(expected, actual, law)
         if field == "created" and not _is_utc(actual):
             return "time.utc"
+        if field == "owner" and expected is not None:
+            return "data.exact"
         if field == "lost" and expected and law not in {"claim.carries", "add.replace-claimed"}:
             return "lost.for-good"
         if field == "payload" and law == "add.new":
             return "data.exact"
         if law in {"add.replace-claimed", "batch.nothing-else"} or law.startswith("time."):
             return law
-        return _LAW_OF_FIELD.get(field, law)
+        law = _LAW_OF_FIELD.get(field, law)
+        return _LAW_OF_CLAIMED.get(field, law) if law == "claim.carries" else law
 
     def _law_of_time(self, expected: Any, actual: Any, law: str) -> str:
         """``law``, unless the way in which a time is wrong names a better one."""

@@ -17,7 +17,7 @@ from futurama.conformance.profile import profile
 from futurama.conformance.scenes import IF_EXISTS
 from futurama.conformance.shrinking import Recorder, shortest
 from futurama.conformance.stage import Stage
-from futurama.conformance.strategies import LOOK_ALIKES, START, TYPES, Values, values_for
+from futurama.conformance.strategies import LOOK_ALIKES, OWNERS, START, TYPES, Values, values_for
 from futurama.times import EARLIEST, LATEST
 
 __all__ = ["run_programs"]
@@ -44,7 +44,7 @@ _MOSTLY = st.sampled_from([True] * 3 + [False])
 _LIMITS = st.sampled_from([1, 2, 3, 4, 2**31 - 1])
 _ANY_TYPE = _perhaps(st.sampled_from(TYPES))
 _ANY_STATE = _perhaps(st.sampled_from(State))
-_OWNERS = st.sampled_from(["a", "büro-1"])
+_OWNERS = st.sampled_from(OWNERS)
 
 _OPERATIONS = [
     operation

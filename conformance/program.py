@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
+
+import attrs
 
 from futurama.backend import Claim
 from futurama.conformance.author import Hooks
@@ -22,6 +24,17 @@ class Shown(Enum):
     COUNT = "count"
 
 
+@attrs.frozen
+class _Call:
+    """One call; it is put into words only when the program is shown."""
+
+    backend: str
+    operation: str
+    args: Sequence[object]
+    kwargs: Mapping[str, object]
+    note: str
+
+
 class Program:
     """The calls made so far, as lines of Python.
 
@@ -31,11 +44,9 @@ class Program:
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
-        self._calls: list[str] = []
-        self._notes: dict[int, str] = {}
-        self._others: set[str] = set()
-        self._claims: dict[Claim, str] = {}
-        self._batches: dict[int, str] = {}
+        self._calls: list[_Call] = []
+        self._refused: set[int] = set()
+        self._batches: dict[int, tuple[str, Sequence[Claim]]] = {}
 
     def lines(self, shown: Shown = Shown.NOTHING, *, backend: str = "backend") -> list[str]:
         """The whole program.
@@ -44,31 +55,38 @@ class Program:
             shown: what it prints in the end.
             backend: the variable of the instance that shows it.
         """
-        body = [
-            line
-            for name in sorted(self._others | {backend} - {"backend"})
-            for line in (f"{name} = {self._hooks.connect}", f"{name}.open()")
-        ]
-        body += [call + self._notes.get(index, "") for index, call in enumerate(self._calls)]
+        names = {
+            claim: f"{batch}.claims[{index}]"
+            for batch, claims in self._batches.values()
+            for index, claim in enumerate(claims)
+        }
+        last = len(self._calls) - 1
+        body = [self._line(index, names) for index in range(last + 1)]
         match shown:
-            case Shown.ANSWER if self._calls:
-                last = len(self._calls) - 1
-                if last in self._batches:
-                    body.append(f"print({self._batches[last]})")
-                else:
-                    body[-1] = f"print({self._calls[last]})"
+            case Shown.ANSWER if last in self._batches:
+                body.append(f"print({self._batches[last][0]})")
+            case Shown.ANSWER if body:
+                body[-1] = f"print({_text(self._calls[last], names)})"
             case Shown.FIND:
                 body.append(f'print(*{backend}.find(Query(limit=500)).events, sep="\\n")')
             case Shown.COUNT:
                 body.append(f"print({backend}.count())")
+        others = {call.backend for call in self._calls} | {backend}
         return [
+            *(["from contextlib import suppress"] if self._refused else []),
             "from datetime import datetime",
             "from futurama.backend import *",
+            *(["from futurama.errors import InvalidEventError"] if self._refused else []),
             *self._hooks.imports,
             "at = datetime.fromisoformat",
             "",
             f"with {self._hooks.make} as backend:",
             "    backend.open()",
+            *(
+                f"    {line}"
+                for name in sorted(others - {"backend"})
+                for line in (f"{name} = {self._hooks.connect}", f"{name}.open()")
+            ),
             *(f"    {line}" for line in body),
         ]
 
@@ -83,18 +101,27 @@ class Program:
             args, kwargs: its arguments.
             note: what else there is to say about it.
         """
-        if backend != "backend":
-            self._others.add(backend)
-        if note:
-            self._notes[len(self._calls)] = f"  # {note}"
-        arguments = [as_python(value, self._claims) for value in args]
-        arguments += [f"{name}={as_python(value, self._claims)}" for name, value in kwargs.items()]
-        self._calls.append(f"{backend}.{operation}({', '.join(arguments)})")
+        self._calls.append(_Call(backend, operation, args, kwargs, note))
+
+    def refused(self) -> None:
+        """The last call noted has to raise ``InvalidEventError``."""
+        self._refused.add(len(self._calls) - 1)
 
     def claimed(self, claims: Sequence[Claim]) -> None:
         """The last call noted was a ``claim`` and returned ``claims``: later calls can name them."""
-        last = len(self._calls) - 1
-        batch = self._batches[last] = f"batch{len(self._batches) + 1}"
-        self._calls[last] = f"{batch} = {self._calls[last]}"
-        for index, claim in enumerate(claims):
-            self._claims[claim] = f"{batch}.claims[{index}]"
+        self._batches[len(self._calls) - 1] = (f"batch{len(self._batches) + 1}", claims)
+
+    def _line(self, index: int, names: Mapping[Claim, str]) -> str:
+        call = self._calls[index]
+        text = _text(call, names)
+        if index in self._batches:
+            text = f"{self._batches[index][0]} = {text}"
+        if index in self._refused:
+            text = f"with suppress(InvalidEventError): {text}"
+        return f"{text}  # {call.note}" if call.note else text
+
+
+def _text(call: _Call, names: Mapping[Claim, str]) -> str:
+    arguments = [as_python(value, names) for value in call.args]
+    arguments += [f"{name}={as_python(value, names)}" for name, value in call.kwargs.items()]
+    return f"{call.backend}.{call.operation}({', '.join(arguments)})"

@@ -7,6 +7,8 @@ import platform
 from collections import Counter
 from collections.abc import Iterator
 
+import hypothesis
+
 from futurama.conformance.base import Status
 from futurama.conformance.laws import LAWS
 from futurama.conformance.runner import Report, Result
@@ -22,6 +24,8 @@ def as_json(report: Report) -> str:
             "calls": report.calls,
             "seconds": round(report.seconds, 1),
             "python": platform.python_version(),
+            "hypothesis": hypothesis.__version__,
+            "version": report.version,
             "laws": report.laws(),
             "results": [
                 {

@@ -14,6 +14,7 @@ import attrs
 from futurama.backend import Capabilities, EventBackend
 from futurama.conformance.author import Connect, Hooks
 from futurama.conformance.base import Status
+from futurama.conformance.examination import examined
 from futurama.conformance.failure import LawBroken, SetUpError
 from futurama.conformance.instance import CALLS, Waits
 from futurama.conformance.laws import LAWS, name_of_test
@@ -55,9 +56,11 @@ class Report:
 
     Attributes:
         results: of each test, in the order of the laws.
+        version: of the server or library below the backend, where it can say so; else empty.
     """
 
     results: Sequence[Result]
+    version: str = ""
 
     @property
     def ok(self) -> bool:
@@ -150,7 +153,7 @@ def check_suite(
         results.append(_run(suite, name))
     if laws is not None and not any(result.status is Status.WAITS for result in results):
         del results[0]  # nobody asked for it
-    return Report(results)
+    return Report(results, examined(suite).version)
 
 
 def _names(laws: Collection[str] | None) -> Iterator[str]:

@@ -10,10 +10,20 @@ from typing import Final
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from futurama.backend import Capabilities, Claim, Move, NewEvent, Query, Settlement, State
+from futurama.backend import (
+    MAX_OWNER_BYTES,
+    MAX_REASON_BYTES,
+    Capabilities,
+    Claim,
+    Move,
+    NewEvent,
+    Query,
+    Settlement,
+    State,
+)
 from futurama.times import EARLIEST, LATEST
 
-__all__ = ["EXTREMES", "GAPS", "LOOK_ALIKES", "START", "TYPES", "Values", "values_for"]
+__all__ = ["EXTREMES", "GAPS", "LOOK_ALIKES", "OWNERS", "START", "TYPES", "Values", "values_for"]
 
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 """An ordinary instant; most times of the suite lie shortly after it."""
@@ -76,7 +86,16 @@ _PAYLOADS: Final = (
     b" trailing \n ",
     b"'; DROP TABLE events; --",
 )
-_REASONS: Final = ("", "TimeoutError: no answer", "ü \U0001f600\n'\"", "x" * 300)
+OWNERS: Final = ("a", "büro-1:42", "A ", "a\0b'\"", "\U0001f600" * (MAX_OWNER_BYTES // 4))
+"""Names of instances, the longest one included."""
+
+_REASONS: Final = (
+    "",
+    "TimeoutError: no answer",
+    "ü \U0001f600\n\0'\"",
+    "x" * 300,
+    "\U0001f600" * (MAX_REASON_BYTES // 4),
+)
 
 
 class Values:

@@ -12,7 +12,9 @@ What holds for every operation:
 * *Atomic* per item, and durable when it returns if the backend is durable.
 * *Thread-safe*, and process-safe where ``capabilities.shared``.
 * *Time is an argument* of whatever depends on it: a backend never decides by its own clock.
-  ``now`` is aware UTC and may stand still, jump and run backwards from call to call.
+  All times are aware UTC within ``times.EARLIEST`` .. ``times.LATEST``; otherwise any will do:
+  ``now`` may stand still, jump and run backwards from call to call.
+* *Text* is any text that UTF-8 can encode, NUL included, and comes back as it was given.
 * *Repeatable.* After :class:`~futurama.errors.OutcomeUnknownError` every operation may be repeated
   with the same arguments without harm [replay].
 * *Errors* are :class:`~futurama.errors.BackendError` and its subclasses, raised ``from`` the
@@ -43,6 +45,8 @@ from futurama.events import CancelOutcome, RescheduleOutcome, check_id, check_tr
 from futurama.times import to_utc
 
 __all__ = [
+    "MAX_OWNER_BYTES",
+    "MAX_REASON_BYTES",
     "AddOutcome",
     "Capabilities",
     "Claim",
@@ -64,6 +68,12 @@ __all__ = [
     "Verdict",
     "check_payload",
 ]
+
+MAX_OWNER_BYTES = 128
+"""The owner of a claim has 1 to 128 bytes of UTF-8, and is stored exactly."""
+
+MAX_REASON_BYTES = 8000
+"""The reason of a dead letter has 0 to 8,000 bytes of UTF-8, and is stored exactly."""
 
 IfExists: TypeAlias = Literal["raise", "keep", "replace"]
 """What ``add`` does with an id that is taken: refuse it, leave the stored event, overwrite it."""
@@ -192,9 +202,9 @@ class Settlement:
     Attributes:
         claim: the claim that is reported.
         kind: see the methods.
-        due: RETRY: when the next attempt is due.
+        due: RETRY: when the next attempt is due; may lie in the past.
         payload: RETRY: replaces the payload; None leaves it.
-        reason: BURY: why, for people.
+        reason: BURY: why, for people; 0 to :data:`MAX_REASON_BYTES` bytes of UTF-8.
     """
 
     claim: Claim
@@ -377,6 +387,14 @@ class EventBackend(Protocol):
         ahead of ``now`` (look-ahead) and leases never end early because of it. Each claimed event
         gets a token that no earlier claim on it had, ``due`` = ``lease_until``, attempt + 1.
 
+        Args:
+            owner: the instance's name, for people; 1 to :data:`MAX_OWNER_BYTES` bytes of UTF-8.
+            now: ends leases.
+            due_before: may lie before ``now``, too.
+            lease_until: if it is not after ``now``, the lease has ended from the beginning: the
+                claim cannot be reported, and the next call hands the event out again, as lost.
+            limit: at least 1; may be far more than there are events.
+
         Two claimers never get the same event: whatever one is about to commit the other passes
         over without waiting, so under concurrency fewer than ``limit`` may be returned although
         ``next_due`` is past; ask again.
@@ -385,7 +403,7 @@ class EventBackend(Protocol):
     def renew(
         self, claims: Sequence[Claim], *, now: datetime, lease_until: datetime
     ) -> Sequence[bool]:
-        """Move the end of leases to ``lease_until`` [fence.renew].
+        """Move the end of leases to ``lease_until``, be it later, sooner or past [fence.renew].
 
         True iff the claim was still held: its token is the event's current one and its lease has
         not ended (``now`` < due). Otherwise False, and nothing changes.

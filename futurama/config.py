@@ -11,7 +11,7 @@ from typing import Any, Self
 import attrs
 
 from futurama import settings
-from futurama.backend import EventBackend
+from futurama.backend import MAX_OWNER_BYTES, EventBackend
 from futurama.errors import ConfigError
 from futurama.registry import backend_class
 
@@ -42,7 +42,8 @@ class Config:
     backend: str = settings.key("mysql", "the name of the backend, where events wait")
     queue_name: str = settings.key(
         "",
-        "name of this instance in claims and logs; empty: host name, process id and a random part",
+        "name of this instance in claims and logs, up to 128 bytes of UTF-8; "
+        "empty: host name, process id and a random part",
     )
     consumer_lock_timeout_sec: float = settings.key(
         31.0,
@@ -112,6 +113,7 @@ class Config:
             **settings.checked(type(self), {k: v for k, v in values.items() if k in core}),
             backend_options={k: v for k, v in values.items() if k not in core},
         )
+        _check_queue_name(self.queue_name)
         if self.consumer_time_window_sec > self.consumer_lock_timeout_sec / 3:
             raise ConfigError(
                 f"configuration key 'consumer_time_window_sec' ({self.consumer_time_window_sec:g}) "
@@ -169,6 +171,19 @@ class Config:
     def _backend_settings(self) -> Any:
         cls = backend_class(self.backend).Settings
         return settings.load(cls, self.backend_options, also_known=_core_keys())
+
+
+def _check_queue_name(name: str) -> None:
+    try:
+        is_storable = len(name.encode()) <= MAX_OWNER_BYTES
+    except UnicodeEncodeError:
+        is_storable = False
+    if not is_storable:
+        raise ConfigError(
+            f"configuration key 'queue_name' must be text of at most {MAX_OWNER_BYTES} bytes of "
+            f"UTF-8, got {name!r}",
+            key="queue_name",
+        )
 
 
 def _core_keys() -> list[str]:

@@ -50,6 +50,8 @@ __all__ = ["Draft", "Queue"]
 _MAX_BATCH = 1000
 """Most items of one batched write; bounds how long a single write can take."""
 
+_MAX_HOST_BYTES = 100
+"""What is left for the host in the name of an instance, see ``backend.MAX_OWNER_BYTES``."""
 _CLOCK_AGE_US = 10_000_000
 """How often a queue that only creates measures the backend's clock; a scheduler has its upkeep."""
 
@@ -586,7 +588,8 @@ def _seconds(timeout: timedelta | float) -> float:
 
 
 def _instance_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(3).hex()}"
+    host = socket.gethostname().encode(errors="replace")[:_MAX_HOST_BYTES].decode(errors="ignore")
+    return f"{host}:{os.getpid()}:{os.urandom(3).hex()}"
 
 
 def _new_id(now: datetime) -> str:

@@ -11,7 +11,13 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 
 from futurama import payload
-from futurama.backend import Capabilities, Claim, Settlement, check_payload
+from futurama.backend import (
+    MAX_REASON_BYTES,
+    Capabilities,
+    Claim,
+    Settlement,
+    check_payload,
+)
 from futurama.backoff import RetryPolicy
 from futurama.errors import GiveUp, InvalidEventError, TryAgain
 from futurama.events import Event, EventStatus, TriggerResult, check_trigger_type
@@ -20,8 +26,8 @@ __all__ = ["Ending", "Trigger", "TriggerObject", "Verdict", "bind", "event_of", 
 
 _Result: TypeAlias = TriggerResult | None
 
-_MAX_REASON = 2000
-"""How many characters of a reason are kept and logged."""
+_MAX_REASON = MAX_REASON_BYTES // 4
+"""How many characters of a reason are kept and logged; each has at most four bytes."""
 
 
 class TriggerObject(Protocol):
@@ -175,7 +181,14 @@ def _instant(when: datetime | timedelta | None, now: datetime) -> datetime | Non
 
 def bury(claim: Claim, reason: str) -> Verdict:
     """The event goes to the dead letters."""
+    reason = _storable(reason)
     return Verdict(Settlement.bury(claim, reason), Ending.BURIED, reason)
+
+
+def _storable(reason: str) -> str:
+    """``reason`` as every backend can store it."""
+    text = reason.encode(errors="backslashreplace").decode()
+    return text if len(text) <= _MAX_REASON else text[: _MAX_REASON - 1] + "…"
 
 
 def _text(convert: Callable[[object], str], value: object) -> str:

@@ -13,8 +13,8 @@ from futurama.errors import BackendUnavailableError, OutcomeUnknownError
 __all__ = ["MOST_BYTES", "MOST_ITEMS", "partly_done", "portions", "write"]
 
 MOST_ITEMS = 250
-"""Per script, which then holds up the server for some 3 ms: 10 us per item. It must stay far below 4,000,
-because scripts pass two values per item to ``unpack``."""
+"""Per script, which then holds up the server for 2 to 5 ms. It must stay far below 4,000, because scripts
+pass two values per item to ``unpack``."""
 
 MOST_BYTES = 1024 * 1024
 """Of all arguments of a script, or of all payloads in its answer, unless a single item has more: it

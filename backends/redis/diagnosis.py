@@ -48,6 +48,7 @@ def diagnose(server: Server, server_now: Callable[[], datetime]) -> Sequence[Fin
     return [
         _version(info),
         _role(info),
+        _cluster(info),
         _append_only_file(info),
         _appendfsync(server, info),
         _replicas(info),
@@ -80,7 +81,9 @@ def _version(info: Mapping[str, str]) -> Finding:
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if numbers >= _OLDEST_VERSION:
         return Finding("version", value)
-    return Finding("version", value, Verdict.ADVICE, "nobody tries versions before 6.2; upgrade")
+    return Finding(
+        "version", value, Verdict.ADVICE, "Futurama is not tried with versions before 6.2; upgrade"
+    )
 
 
 def _role(info: Mapping[str, str]) -> Finding:
@@ -89,6 +92,17 @@ def _role(info: Mapping[str, str]) -> Finding:
         return Finding("role", role)
     return Finding(
         "role", role, Verdict.PROBLEM, "replicas take no writes; let host lead to the master"
+    )
+
+
+def _cluster(info: Mapping[str, str]) -> Finding:
+    if info.get("cluster_enabled", "0") == "0":
+        return Finding("cluster", "no")
+    return Finding(
+        "cluster",
+        "yes",
+        Verdict.ADVICE,
+        "host must lead to the node with the keys of the namespace: redirections are not followed",
     )
 
 

@@ -18,7 +18,6 @@ from futurama.errors import (
 
 __all__ = ["ANSWERS", "MOVED", "answer_code", "translate"]
 
-_BUSY = "the server is busy with something else; look at its SLOWLOG and its log"
 _LOGIN = "the server refuses the login; check the keys username and password"
 _MOVED = "this server takes no writes now; is another one the master?"
 _CLUSTER = (
@@ -32,7 +31,7 @@ _RIGHTS = (
 
 ANSWERS: Mapping[str, tuple[type[BackendError], str]] = {
     "ASK": (BackendUnavailableError, _CLUSTER),
-    "BUSY": (BackendUnavailableError, _BUSY),
+    "BUSY": (BackendUnavailableError, "the server is busy with another script; see its SLOWLOG"),
     "CLUSTERDOWN": (BackendUnavailableError, "the cluster is down; look at CLUSTER INFO"),
     "CROSSSLOT": (BackendSetupError, "the keys of one namespace lie in different slots"),
     "LOADING": (BackendUnavailableError, "the server is still reading its data from disk"),

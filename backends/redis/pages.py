@@ -62,11 +62,9 @@ def _portions(
     first = b"-" if query.due_from is None else b"[" + records.digits(query.due_from)
     if after is not None and after > first[1:]:
         first = b"(" + after
-    wanted_type = (query.trigger_type or "").encode()
+    wanted = () if query.trigger_type is None else (query.trigger_type.encode(),)
     while True:
-        last, answer = server.read(
-            "page", states, first, until, wanted_type, MOST_ITEMS, MOST_BYTES
-        )
+        last, answer = server.read("page", states, first, until, MOST_ITEMS, MOST_BYTES, *wanted)
         yield _events(answer)
         if not last:
             return

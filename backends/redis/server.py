@@ -124,11 +124,12 @@ class Server:
 
     def _exchange(self, tries: Sequence[Sequence[Any]], *, may_change: bool) -> Any:
         """The answer to the first of ``tries`` that does not name an unknown script."""
-        if self._pool is None:
+        pool = self._pool
+        if pool is None:
             raise BackendError("not open; call open() first", backend="redis")
         is_sent = False
         try:
-            with self._pool.connection() as connection:
+            with pool.connection() as connection:
                 is_sent = True
                 *others, last = tries
                 for command in others:
@@ -145,7 +146,7 @@ class Server:
             ) from error
         except (RedisError, OSError, UnicodeError) as error:
             if answer_code(error) in MOVED:
-                self._pool.close_idle()
+                pool.close_idle()
             raise translate(
                 error, place=self.place, is_sent=is_sent, may_change=may_change
             ) from error
@@ -153,6 +154,8 @@ class Server:
     def _check_certificates(self) -> None:
         """Else redis-py would call an unreadable file a server that cannot be reached."""
         settings = self._settings
+        if not settings.ssl:
+            return
         try:
             context = tls.create_default_context(cafile=settings.ssl_ca)
             if settings.ssl_cert is not None:

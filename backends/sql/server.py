@@ -79,7 +79,7 @@ class ServerDialect(Dialect):
 
     Attributes:
         url: the name under which SQLAlchemy knows the database and its driver.
-        engine_options: further arguments of ``create_engine``.
+        engine_options: further arguments of ``create_engine``; they win over the usual ones.
         driver_error: the class of all errors of the driver.
 
     Raises:
@@ -124,7 +124,7 @@ class ServerDialect(Dialect):
             ) from error
 
     def _engine(self, size: int, *, autocommit: bool) -> sa.Engine:
-        options = dict(self.engine_options)
+        options = {"pool_pre_ping": True, **self.engine_options}
         if autocommit:
             options |= {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
         return sa.create_engine(
@@ -134,7 +134,6 @@ class ServerDialect(Dialect):
             pool_size=size,
             max_overflow=0,
             pool_timeout=self._settings.pool_timeout_sec,
-            pool_pre_ping=True,
             pool_use_lifo=True,  # busy connections stay warm, idle ones are left to time out
             # A Connection that is closed inside a transaction has rolled it back already; a second
             # ROLLBACK would cost each call a round trip.

@@ -13,13 +13,14 @@ import pytest
 
 from futurama import Config, Queue
 from futurama.backend import AddOutcome, Claim, Finding, Move, Query, Settlement, State, Verdict
-from futurama.backends.redis import RedisBackend
+from futurama.backends.redis import RedisBackend, RedisSettings
 from futurama.backends.redis.batches import MOST_BYTES, MOST_ITEMS, portions
+from futurama.backends.redis.diagnosis import diagnose
 from futurama.errors import BackendRejectedError, BackendSetupError, BackendUnavailableError
 from futurama.events import CancelOutcome, RescheduleOutcome
 from tests.backends.conftest import MakeRedis
 from tests.backends.samples import T0, claim_all, event, events, seconds
-from tests.servers import ExternalRedis, Redis
+from tests.servers import ExternalRedis, Redis, free_port
 
 _EVERY_BYTE = bytes(range(256))
 _LONG_LIVED = timedelta(hours=1)
@@ -99,6 +100,34 @@ def test_namespaces_that_begin_alike_are_apart(make_redis: MakeRedis) -> None:
         assert backend.cancel(["a"]) == [CancelOutcome.CANCELLED]
 
 
+def test_a_cluster_takes_every_script(redis_server: object) -> None:
+    """A server in cluster mode, which refuses keys of different slots, is content with all of them."""
+    # Unless told so, its other port is 10,000 above the first, which may be too high.
+    with Redis("--cluster-enabled yes", f"--cluster-port {free_port()}") as server:
+        backend = RedisBackend(RedisSettings(**server.settings("a")))
+        with pytest.raises(BackendUnavailableError, match="cluster"):
+            backend.open()
+        server.execute("CLUSTER ADDSLOTSRANGE", "0", "16383")
+        server.wait_until(lambda: server.execute("CLUSTER INFO")["cluster_state"] == "ok")
+        assert _finding(backend, "cluster").verdict is Verdict.ADVICE
+        backend.open()
+        backend.add(events(4), if_exists="raise")
+        assert backend.reschedule([Move(id="00000", payload=b"new")]) == [
+            RescheduleOutcome.RESCHEDULED
+        ]
+        claims = claim_all(backend, limit=3)
+        assert backend.renew(claims, now=T0, lease_until=T0 + _LONG_LIVED) == [True] * 3
+        reports = [Settlement.bury(claim, "why") for claim in claims]
+        assert backend.settle(reports, now=T0) == [True] * 3
+        assert backend.requeue([claims[0].id], now=T0) == [True]
+        assert backend.cancel(["00003"]) == [CancelOutcome.CANCELLED]
+        assert len(backend.find(Query(trigger_type="t")).events) == 3
+        assert len(backend.find(Query(ids=["00000", "00001"])).events) == 2
+        assert backend.purge(before=T0 + seconds(1)) == 2
+        assert backend.count()[State.WAITING] == 1
+        backend.close()
+
+
 def test_databases_are_apart(make_private_redis: MakeRedis, private_redis: Redis) -> None:
     """The key db chooses one of the server's numbered databases."""
     first, second = make_private_redis(), make_private_redis(db=3)
@@ -139,6 +168,14 @@ def test_claimed_and_waiting_events_are_handed_out_in_the_order_of_their_bytes(
     again = claim_all(redis, now=due)
     assert [claim.id for claim in again] == in_order
     assert {claim.id for claim in again if claim.lost_before} == {c.id for c in first.claims}
+
+
+def test_no_event_has_the_empty_type(redis: RedisBackend) -> None:
+    """An empty type is looked for like any other, and not found."""
+    redis.add([event("a")], if_exists="raise")
+    for ids in (None, ["a"]):
+        assert redis.find(Query(trigger_type="", ids=ids)).events == []
+        assert len(redis.find(Query(trigger_type="t", ids=ids)).events) == 1
 
 
 def test_a_cursor_of_another_backend_is_refused(redis: RedisBackend) -> None:
@@ -443,6 +480,7 @@ def test_a_good_server_passes(make_private_redis: MakeRedis, private_redis: Redi
     assert names == [
         "version",
         "role",
+        "cluster",
         "append-only file",
         "appendfsync",
         "replicas",
@@ -473,6 +511,35 @@ def test_what_can_be_lost_is_told(
         finding = _finding(make_private_redis(), name)
     assert finding.verdict is verdict
     assert finding.advice
+
+
+def test_servers_in_trouble_are_reported(
+    make_private_redis: MakeRedis, private_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old servers, and those whose disk is full, are reported."""
+    backend = make_private_redis()
+    backend.open()
+    ask = backend._server.ask
+
+    def troubled(*command: str) -> Any:
+        if command != ("INFO",):
+            return ask(*command)
+        return (
+            bytes(ask("INFO"))
+            .replace(b"redis_version:", b"redis_version:5.0.7\r\nformerly:")
+            .replace(b"aof_last_write_status:ok", b"aof_last_write_status:err")
+        )
+
+    monkeypatch.setattr(backend._server, "ask", troubled)
+    assert _finding(backend, "version").verdict is Verdict.ADVICE
+    assert _finding(backend, "append-only file").verdict is Verdict.PROBLEM
+
+
+def test_a_clock_that_is_wrong(redis: RedisBackend) -> None:
+    """A server whose clock differs from this machine's gets advice."""
+    findings = diagnose(redis._server, lambda: redis.now() - _LONG_LIVED)
+    assert findings[-1].name == "clock"
+    assert findings[-1].verdict is Verdict.ADVICE
 
 
 def test_replicas_follow_behind(private_redis: Redis, make_private_redis: MakeRedis) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis import exceptions as exc
 
-from futurama.backend import AddOutcome, Settlement, State
+from futurama.backend import AddOutcome, Query, Settlement, State
 from futurama.backends.redis import RedisBackend, RedisSettings
 from futurama.backends.redis.batches import MOST_ITEMS, partly_done
 from futurama.backends.redis.errors import ANSWERS, MOVED
@@ -270,6 +270,8 @@ def test_unreachable_server(make_redis: MakeRedis) -> None:
     with pytest.raises(BackendUnavailableError, match="keys host, port") as caught:
         make_redis(port=port).open()
     assert f"127.0.0.1:{port}" in str(caught.value)
+    with pytest.raises(BackendUnavailableError, match="keys host, port"):
+        make_redis(port=port).diagnose()
 
 
 def test_host_that_can_be_none(make_redis: MakeRedis) -> None:
@@ -428,14 +430,29 @@ def test_a_server_that_becomes_a_replica(
     assert backend.add([event("a")], if_exists="raise") == [AddOutcome.ADDED]
 
 
+@pytest.mark.parametrize("name", ["records", "payloads"])
 def test_a_store_that_somebody_else_has_damaged(
-    redis: RedisBackend, redis_server: Redis | ExternalRedis
+    redis: RedisBackend, redis_server: Redis | ExternalRedis, name: str
 ) -> None:
     """Where keys are missing that belong together, the error says so instead of handing out half."""
+    redis.add(events(2), if_exists="raise")
+    (claim,) = claim_all(redis, limit=1)
+    redis.settle([Settlement.bury(claim, "why")], now=T0)
+    redis_server.execute("DEL", f"{{{redis._settings.namespace}}}:{name}")
+    for call in (lambda: claim_all(redis), lambda: redis.find(Query())):
+        with pytest.raises(BackendSetupError, match="changed or removed"):
+            call()
+
+
+def test_a_purge_of_a_damaged_store_ends(
+    redis: RedisBackend, redis_server: Redis | ExternalRedis
+) -> None:
+    """Dead letters without records are not looked at for ever."""
     redis.add([event("a")], if_exists="raise")
-    redis_server.execute("DEL", f"{{{redis._settings.namespace}}}:payloads")
+    redis.settle([Settlement.bury(claim, "why") for claim in claim_all(redis)], now=T0)
+    redis_server.execute("DEL", f"{{{redis._settings.namespace}}}:records")
     with pytest.raises(BackendSetupError, match="changed or removed"):
-        claim_all(redis)
+        redis.purge(before=T0 + seconds(1))
 
 
 def test_waiting_for_a_connection_is_bounded(make_redis: MakeRedis) -> None:

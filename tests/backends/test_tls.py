@@ -50,6 +50,13 @@ def test_a_trusted_server_is_spoken_to_in_secret(site: Site, certificate: Path) 
     for run in (backend._transactions.read, backend._transactions.write):
         _, cipher = run(lambda connection: connection.exec_driver_sql(_CIPHERS[site.product]).one())
         assert cipher
+    sessions = [
+        backend._transactions.read(
+            lambda connection: connection.exec_driver_sql(site.server.own_session).scalar_one()
+        )
+        for _ in range(2)
+    ]
+    assert sessions[0] == sessions[1], "the connection was not used again"
 
 
 def test_an_unknown_certificate_is_refused(site: Site) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from futurama.backend import AddOutcome, Claim, NewEvent, Settlement, State, StoredEvent
 from futurama.conformance import LawBroken
-from futurama.conformance.history import Kind, Step, check
+from futurama.conformance.history import OPEN_END, UNKNOWN, Kind, Step, check
 from futurama.conformance.strategies import START
 from futurama.events import CancelOutcome
 
@@ -66,6 +66,11 @@ def cancelled(start: int, end: int, outcome: CancelOutcome) -> Step:
     return step(Kind.CANCEL, start, end, outcome)
 
 
+def unanswered(call: Step) -> Step:
+    """The same call, of which its caller heard no more."""
+    return attrs.evolve(call, outcome=UNKNOWN, end=OPEN_END)
+
+
 def seen(start: int, end: int, *, there: bool) -> Step:
     """In the end the event was there, untouched, or not."""
     event = StoredEvent(
@@ -86,6 +91,7 @@ def seen(start: int, end: int, *, there: bool) -> Step:
 
 
 FIRST = claimed(2, 3, token=b"1")
+FIRST_AFTER_ALL = claimed(4, 5, token=b"1")
 AFTER_ITS_LEASE = claimed(
     4, 5, token=b"2", at=10, attempt=2, due=START + 10 * SECOND, lost_before=True
 )
@@ -106,6 +112,16 @@ AFTER_ITS_LEASE = claimed(
         [added(0, 1), FIRST, AFTER_ITS_LEASE, settled(6, 7, FIRST, held=False, at=11)],
         [added(0, 1), seen(2, 3, there=True)],
         [seen(2, 3, there=False)],
+        # What was not answered took effect, or did not, or does so only now.
+        [unanswered(added(0, 1)), seen(2, 3, there=True)],
+        [unanswered(added(0, 1)), seen(2, 3, there=False)],
+        [unanswered(added(0, 1)), seen(2, 3, there=False), FIRST_AFTER_ALL],
+        [
+            added(0, 1),
+            unanswered(cancelled(2, 3, CancelOutcome.CANCELLED)),
+            seen(4, 5, there=False),
+        ],
+        [added(0, 1), unanswered(FIRST), AFTER_ITS_LEASE],
     ],
 )
 def test_what_the_laws_explain_passes(history: list[Step]) -> None:
@@ -132,6 +148,16 @@ def test_what_the_laws_explain_passes(history: list[Step]) -> None:
         (
             "concurrency.nothing-lost",
             [added(0, 1), cancelled(2, 3, CancelOutcome.CANCELLED), seen(4, 5, there=True)],
+        ),
+        # Not before it was made, and not twice.
+        ("concurrency.exclusive", [unanswered(added(4, 5)), FIRST]),
+        (
+            "concurrency.nothing-lost",
+            [
+                unanswered(added(0, 1)),
+                cancelled(2, 3, CancelOutcome.CANCELLED),
+                seen(4, 5, there=True),
+            ],
         ),
     ],
 )

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 
-from futurama.backend import Capabilities, EventBackend
+from futurama.backend import Capabilities, ClaimBatch, EventBackend
 from futurama.backends.memory import MemoryBackend
 from tests.mutants.registry import MEMORY, breaks
+
+__all__ = ["DURABLE", "Durable", "same_file"]
+
+T = TypeVar("T")
 
 
 class _Forgetful(MemoryBackend):
@@ -148,3 +158,74 @@ class OneEach(Snapshot):
 )
 class DiesWithItsProcess(MemoryBackend):
     """Says that it is durable."""
+
+
+DURABLE: Capabilities = attrs.evolve(MEMORY, durable=True)
+
+
+class Durable(MemoryBackend):
+    """The memory backend, kept in a file as far as the test of crashes goes; breaks no law of it."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        super().__init__()
+        self.capabilities = DURABLE
+        if path is None:
+            path = Path(tempfile.mkdtemp()) / "rows"
+            weakref.finalize(self, shutil.rmtree, path.parent)
+        self.path = path
+
+    def open(self) -> None:
+        if self.path.exists():
+            self._rows = pickle.loads(self.path.read_bytes())
+            for row in self._rows.values():
+                if row.due_us is not None:
+                    self._enqueue(row, row.due_us)
+
+    def add(self, *args: Any, **kwargs: Any) -> Any:
+        return self.saved(super().add(*args, **kwargs))
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        return self.saved(super().claim(**kwargs))
+
+    def settle(self, *args: Any, **kwargs: Any) -> Any:
+        return self.saved(super().settle(*args, **kwargs))
+
+    def saved(self, answer: T) -> T:
+        """``answer``, when everything is in the file."""
+        self.write(pickle.dumps(self._rows))
+        return answer
+
+    def write(self, rows: bytes) -> None:
+        """Replace the file, in one step."""
+        new = self.path.with_suffix(".new")
+        new.write_bytes(rows)
+        new.replace(self.path)
+
+
+def same_file(backend: EventBackend) -> Callable[[], EventBackend]:
+    """Makes more instances on the file of ``backend``."""
+    assert isinstance(backend, Durable)
+    return partial(type(backend), backend.path)
+
+
+@breaks("crash.acknowledged", capabilities=DURABLE, connector=same_file)
+class Buffers(Durable):
+    """Writes the last but one call when the last one has been answered."""
+
+    unwritten = pickle.dumps({})
+
+    def write(self, rows: bytes) -> None:
+        super().write(self.unwritten)
+        self.unwritten = rows
+
+
+@breaks("crash.acknowledged", capabilities=DURABLE, connector=same_file)
+class WritesNowAndThen(Durable):
+    """Writes every third call, for speed."""
+
+    calls = 0
+
+    def write(self, rows: bytes) -> None:
+        self.calls += 1
+        if self.calls % 3 == 0:
+            super().write(rows)

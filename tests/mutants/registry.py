@@ -11,7 +11,7 @@ import attrs
 from futurama.backend import Capabilities, EventBackend
 from futurama.backends.memory import MemoryBackend
 
-__all__ = ["MEMORY", "MUTANTS", "Mutant", "breaks"]
+__all__ = ["MEMORY", "MOST_SECONDS", "MUTANTS", "Mutant", "breaks"]
 
 M = TypeVar("M", bound=type[MemoryBackend])
 
@@ -22,6 +22,10 @@ MEMORY = Capabilities(
     max_data_bytes=1024 * 1024,
 )
 """What the memory backend declares."""
+
+MOST_SECONDS = 120
+"""How long the test of one mutant may take. They take a second, the slowest a few; this only ends
+what would never end."""
 
 
 @attrs.frozen

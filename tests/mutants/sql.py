@@ -18,9 +18,16 @@ from futurama.backends.sql.rows import Rows
 from futurama.backends.sql.settling import Settling, _SomeClaimLostError
 from futurama.backends.sqlite import SQLiteDialect, SQLiteSettings
 
-__all__ = ["MYSQL_MUTANTS", "SQLITE_MUTANTS", "OnMySQL", "OnSQLite"]
+__all__ = [
+    "MYSQL_MUTANTS",
+    "SQLITE_MUTANTS",
+    "OnMySQL",
+    "OnSQLite",
+    "RightOnMySQL",
+    "RightOnSQLite",
+]
 
-D = TypeVar("D", bound="type[OnSQLite] | type[OnMySQL]")
+D = TypeVar("D", bound="type[OnSQLite | OnMySQL]")
 
 Rewrites: TypeAlias = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 """(regular expression, replacement), for the text of every statement, white space made one blank."""
@@ -33,13 +40,15 @@ class _Rewriting:
     """A dialect that changes statements on their way to the database.
 
     Attributes:
-        law: the id of the law that it breaks.
+        law, others, test: as for the mutants of the memory backend, see ``registry``.
         backend: what speaks it.
         rewrites: how statements are changed.
         late: which of them take a round trip longer, so that others get in between.
     """
 
     law: ClassVar[str]
+    others: ClassVar[tuple[str, ...]]
+    test: ClassVar[str]
     backend: ClassVar[type[SQLBackend]] = SQLBackend
     rewrites: ClassVar[Rewrites] = ()
     late: ClassVar[str | None] = None
@@ -67,20 +76,40 @@ class OnSQLite(_Rewriting, SQLiteDialect):
 
 
 class OnMySQL(_Rewriting, MySQLDialect):
-    """A wrong way to speak to MySQL."""
+    """A wrong way to speak to MySQL.
+
+    Attributes:
+        mysql6: as in the configuration.
+        session: how each session is set up, behind the back of the right dialect.
+    """
 
     mysql6: ClassVar[bool] = True
+    session: ClassVar[str | None] = None
+
+    def _connect(self, **kwargs: Any) -> Any:
+        connection = super()._connect(**kwargs)
+        if self.session is not None:
+            connection.query(self.session)
+        return connection
+
+
+class RightOnSQLite(OnSQLite):
+    """Nothing is rewritten, so everything is right."""
+
+
+class RightOnMySQL(OnMySQL):
+    """Nothing is rewritten, so everything is right."""
 
 
 SQLITE_MUTANTS: list[type[OnSQLite]] = []
 MYSQL_MUTANTS: list[type[OnMySQL]] = []
 
 
-def breaks(law: str) -> Callable[[D], D]:
-    """Register a mutant that breaks ``law``."""
+def breaks(law: str, *others: str, test: str | None = None) -> Callable[[D], D]:
+    """Register a mutant; the arguments are its attributes."""
 
     def register(cls: D) -> D:
-        cls.law = law
+        cls.law, cls.others, cls.test = law, others, test or law
         if issubclass(cls, OnSQLite):
             SQLITE_MUTANTS.append(cls)
         else:
@@ -88,6 +117,10 @@ def breaks(law: str) -> Callable[[D], D]:
         return cls
 
     return register
+
+
+_WHATEVER_OVERLAPS = ("concurrency.exclusive", "concurrency.fence", "concurrency.nothing-lost")
+"""Any of these is seen first where no decision is atomic."""
 
 
 # -- fences ------------------------------------------------------------------------------------
@@ -120,16 +153,17 @@ class _NeverCounts(Settling):
             super()._delete_held(*args)
 
 
+class _WithoutCounting(SQLBackend):
+    def __init__(self, dialect: Dialect, settings: Any) -> None:
+        super().__init__(dialect, settings)
+        self._settling = _NeverCounts(dialect, self._transactions, self._statements, self._rows)
+
+
 @breaks("fence.settle")
 class DoesNotCountWhatItDeleted(OnSQLite):
     """Takes a guarded DELETE for done, whatever its row count."""
 
-    class backend(SQLBackend):
-        def __init__(self, dialect: Dialect, settings: Any) -> None:
-            super().__init__(dialect, settings)
-            self._settling = _NeverCounts(
-                dialect, self._transactions, self._statements, self._rows
-            )
+    backend = _WithoutCounting
 
 
 # -- claiming ----------------------------------------------------------------------------------
@@ -160,7 +194,10 @@ class OneRuleForAll(OnSQLite):
 class SortsByDueOnly(OnSQLite):
     """No tie-break, neither in the ORDER BY nor in the index."""
 
-    rewrites = ((r"(ORDER BY \S+due), \S+id", r"\1"), (r"\(due, id\)$", "(due)"))
+    rewrites = (
+        (r"(AS lost, .* ORDER BY \S+due), \S+id", r"\1"),
+        (r"\(due, id\)$", "(due)"),
+    )
 
 
 @breaks("claim.limit")
@@ -198,14 +235,14 @@ class CountsNothing(OnSQLite):
 class IgnoresWhatIsThere(OnSQLite):
     """INSERT IGNORE, and ADDED for what was ignored."""
 
-    rewrites = ((r"^INSERT INTO \"events\"", 'INSERT OR IGNORE INTO "events"'),)
+    rewrites = ((r'^INSERT INTO "', 'INSERT OR IGNORE INTO "'),)
 
 
 @breaks("add.raise")
 class InsertsOrReplaces(OnSQLite):
     """An upsert."""
 
-    rewrites = ((r"^INSERT INTO \"events\"", 'INSERT OR REPLACE INTO "events"'),)
+    rewrites = ((r'^INSERT INTO "', 'INSERT OR REPLACE INTO "'),)
 
 
 @breaks("replay.add")
@@ -259,7 +296,7 @@ class CutsLongLists(OnSQLite):
         yield next(iter(super().in_lists(keys)), [])
 
 
-@breaks("concurrency.fence")
+@breaks("concurrency.fence", *_WHATEVER_OVERLAPS)
 class EachStatementForItself(OnSQLite):
     """No transaction around the look and the change."""
 
@@ -278,7 +315,7 @@ class ContinuesBehindTheTime(OnSQLite):
 class UntilIsIncluded(OnSQLite):
     """BETWEEN."""
 
-    rewrites = ((r"(ORDER BY|AND) (\S+due) < \?", r"\1 \2 <= ?"),)
+    rewrites = ((r"(AND \S+due) < ", r"\1 <= "),)
 
 
 @breaks("requeue.dead")
@@ -288,15 +325,17 @@ class RequeuedIsStillTired(OnSQLite):
     rewrites = ((r"attempt=0, ", ""),)
 
 
+class _RoundsDown(SQLBackend):
+    def purge(self, *, before: datetime) -> int:
+        return super().purge(before=before.replace(microsecond=0))
+
+
 @breaks("purge.before")
 class RoundsThePurgeDown(OnSQLite):
     """Compares ``died`` with an instant that was cut to whole seconds."""
 
     resolution = timedelta(seconds=1)
-
-    class backend(SQLBackend):
-        def purge(self, *, before: datetime) -> int:
-            return super().purge(before=before.replace(microsecond=0))
+    backend = _RoundsDown
 
 
 # -- what only a server shows ------------------------------------------------------------------
@@ -313,34 +352,41 @@ class SelectsThenUpdates(OnMySQL):
     late = "UPDATE"
 
 
+@breaks("concurrency.exclusive", *_WHATEVER_OVERLAPS)
+class SelectsThenUpdatesWithCare(OnMySQL):
+    """A plain SELECT, and an UPDATE that repeats the condition: what was read may be outdated."""
+
+    rewrites = ((r" FOR UPDATE SKIP LOCKED", ""),)
+    late = "UPDATE"
+
+
 @breaks("concurrency.exclusive")
 class LocksCandidatesUnseen(OnMySQL):
     """Without SKIP LOCKED: what was read unlocked is locked and not looked at again."""
 
     rewrites = (
         (r" SKIP LOCKED", " NO SUCH CLAUSE"),
-        (r"^(SELECT .*data FROM .*) AND \S+due <= .* (ORDER BY .* FOR UPDATE)$", r"\1 \2"),
+        (r"^(SELECT .*data FROM .* IN %\(ids\)s\)) AND .* (ORDER BY .* FOR UPDATE)$", r"\1 \2"),
         (r"^(UPDATE .* WHERE \(\S+id IN %\(ids\)s\)).*", r"\1"),
     )
     late = "SELECT .* FOR UPDATE"
 
 
-@breaks("concurrency.fence")
+@breaks("concurrency.fence", *_WHATEVER_OVERLAPS)
 class DecidesOnASnapshot(OnMySQL):
     """REPEATABLE READ and no FOR UPDATE: what is read was true when the transaction began."""
 
+    session = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
     rewrites = ((r" FOR UPDATE$", ""),)
     late = "UPDATE|DELETE|INSERT"
 
 
-@breaks("concurrency.fence")
+@breaks("concurrency.fence", *_WHATEVER_OVERLAPS)
 class CommitsEachStatement(OnMySQL):
     """Autocommit: locks last as long as the SELECT that took them."""
 
+    session = "SET autocommit = 1"
     late = "UPDATE|DELETE|INSERT"
-
-    def _connect(self, *, autocommit: bool, use_database: bool = True) -> Any:
-        return super()._connect(autocommit=True, use_database=use_database)
 
 
 @breaks("lost.counted")
@@ -367,42 +413,46 @@ class _AsGiven(Rows):
         return self._dialect.encode_time(instant)
 
 
+class _WithoutRounding(SQLBackend):
+    def __init__(self, dialect: Dialect, settings: Any) -> None:
+        super().__init__(dialect, settings)
+        rows = _AsGiven(dialect, self._statements)
+        self._rows = self._adding._rows = self._settling._rows = rows
+
+
 @breaks("time.rounds-up")
 class LeavesRoundingToTheServer(OnMySQL):
     """Sends microseconds to a column of whole seconds."""
 
     mysql6 = False
-
-    class backend(SQLBackend):
-        def __init__(self, dialect: Dialect, settings: Any) -> None:
-            super().__init__(dialect, settings)
-            self._rows = self._adding._rows = self._settling._rows = _AsGiven(
-                dialect, self._statements
-            )
+    backend = _WithoutRounding
 
 
 @breaks("lifecycle.now")
 class ShowsTheTimeOfTheSession(OnMySQL):
     """NOW() where UTC_TIMESTAMP() was meant, in a session of another zone."""
 
-    rewrites = ((r"UTC_TIMESTAMP\(6\)", "NOW(6) + INTERVAL 2 HOUR"),)
+    session = "SET time_zone = '+02:00'"
+    rewrites = ((r"UTC_TIMESTAMP\(6\)", "NOW(6)"),)
 
 
-@breaks("errors")
-class EndsIn2038(_Unchecked):
-    """TIMESTAMP columns."""
+@breaks("time.utc")
+class KeepsTimestamps(_Unchecked):
+    """TIMESTAMP columns, of which the driver makes naive times."""
 
     rewrites = ((r"DATETIME\(6\)", "TIMESTAMP(6)"),)
 
 
-@breaks("errors")
+@breaks("errors", test="id.byte-exact")
 class FoldsCaseInTheKey(OnMySQL):
     """A unique key with a collation."""
 
     rewrites = (
         (
             r"KEY due_id \(due, id\)",
-            "KEY due_id (due, id), folded VARCHAR(128) COLLATE utf8mb4_general_ci "
-            "AS (CONVERT(id USING utf8mb4)) STORED, UNIQUE KEY (folded)",
+            (
+                "KEY due_id (due, id), folded VARCHAR(128) COLLATE utf8mb4_general_ci "
+                "AS (CONVERT(id USING utf8mb4)) STORED, UNIQUE KEY (folded)"
+            ),
         ),
     )

@@ -18,7 +18,7 @@ class RepeatsFindNothing(MemoryBackend):
     last: Sequence[str] = ()
 
     def cancel(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
-        if ids and ids == self.last:
+        if ids and ids is self.last:
             return [CancelOutcome.NOT_FOUND] * len(ids)
         self.last = ids
         return super().cancel(ids)
@@ -43,7 +43,7 @@ class RepeatsWakeNothing(MemoryBackend):
     last: tuple[Any, Any] = (None, None)
 
     def requeue(self, ids: Sequence[str], *, now: datetime) -> Any:
-        if ids and self.last == (ids, now):
+        if ids and ids is self.last[0]:
             return [False] * len(ids)
         self.last = (ids, now)
         return super().requeue(ids, now=now)

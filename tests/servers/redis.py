@@ -17,6 +17,8 @@ __all__ = ["ExternalRedis", "Redis", "redis_server"]
 
 URL_VARIABLE = "FUTURAMA_TEST_REDIS_URL"
 
+_PATIENCE_SECONDS = 60.0
+
 _OPTIONS = (
     "--bind 127.0.0.1",
     "--save ''",
@@ -151,8 +153,10 @@ class Redis(PrivateServer, _Namespaces):
         self.wait_until(lambda: self.info("replication").get("master_link_status") == "up")
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is true of this server; the limit is that of the test."""
+        """Wait until something is true of this server."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while not condition():
+            assert time.monotonic() < deadline, "the server did not get there"
             time.sleep(0.02)  # poll: a server offers nothing to wait for
 
     def answers(self) -> bool:

@@ -50,6 +50,14 @@ def test_all_keys_of_the_go_original() -> None:
     )  # fmt: skip
 
 
+def test_name_of_an_instance_can_be_stored() -> None:
+    """It has at most 128 bytes of UTF-8, as every backend stores it."""
+    assert Config(queue_name="é" * 64).queue_name == "é" * 64
+    for name in ("é" * 64 + "e", "\ud800"):
+        with pytest.raises(ConfigError, match="'queue_name' must be text of at most 128 bytes"):
+            Config(queue_name=name)
+
+
 def test_defaults_are_those_of_the_design() -> None:
     """MySQL at 127.0.0.1:3306, a lease of 31 s, a look every 100 ms, 18 retries ..."""
     config = Config()

@@ -32,6 +32,7 @@ from futurama import (
     RescheduleOutcome,
     TriggerResult,
 )
+from futurama import queue as queue_module
 from futurama.backend import State
 from futurama.backends.memory import MemoryBackend
 from futurama.testing import VirtualQueue
@@ -815,3 +816,12 @@ def test_a_forked_queue_says_so() -> None:
             os._exit(4)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 3
+
+
+def test_name_of_an_instance_can_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the name of the host is, that of the instance has at most 128 bytes of UTF-8."""
+    for host in ("host", "é" * 200, "h" * 255):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        name = queue_module._instance_name()
+        assert name.startswith(host[:50])
+        assert len(name.encode()) <= 128

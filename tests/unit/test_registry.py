@@ -32,8 +32,8 @@ def test_installed_backends() -> None:
 
 def test_nobody_provides_it() -> None:
     """The error says which name, and which names there are."""
-    with pytest.raises(UnknownBackendError, match=r"'redis'; installed are: .*memory") as info:
-        registry.backend_class("redis")
+    with pytest.raises(UnknownBackendError, match=r"'oracle'; installed are: .*memory") as info:
+        registry.backend_class("oracle")
     assert info.value.key == "backend"
 
 

@@ -258,3 +258,12 @@ def test_a_result_without_a_text_is_unusable() -> None:
 def test_reasons_are_bounded(outcome: object, attempt: int) -> None:
     """P8: an exception or a result of a megabyte does not make a log line or a row of a megabyte."""
     assert len(verdict_on(outcome, attempt=attempt).reason) <= 5000
+
+
+def test_reasons_can_be_stored() -> None:
+    """Whatever an exception says becomes UTF-8 of at most 8,000 bytes, as every backend stores it."""
+    for text in ("\ud800", "\U0001f600" * 5000, "\0"):
+        reason = verdict_on(GiveUp(text), attempt=1).settlement.reason
+        assert reason is not None
+        assert len(reason.encode()) <= 8000
+    assert verdict_on(GiveUp("\ud800"), attempt=1).reason == "\\ud800"

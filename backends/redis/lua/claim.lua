@@ -7,8 +7,8 @@ local limit, max_bytes, note = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local waiting = redis.call('ZRANGEBYLEX', SETS.w, '-', '(' .. waiting_until, 'LIMIT', 0, limit)
 local claimed = redis.call('ZRANGEBYLEX', SETS.c, '-', '(' .. claimed_until, 'LIMIT', 0, limit)
 local members = merge(waiting, claimed, limit)
-local ids = ids_of(members)
-local events, taken, payloads, bytes = load(ids), {}, {}, 0
+local ids, events = load_members(members)
+local taken, payloads, bytes = {}, {}, 0
 for i, id in ipairs(ids) do
   local event = events[id]
   payloads[i] = redis.call('HGET', PAYLOADS, id)

@@ -1,6 +1,6 @@
 -- ARGV: the time before which events died, how many to remove at most. Answer: how many were removed.
-local ids = ids_of(redis.call('ZRANGEBYLEX', SETS.d, '-', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2]))
-local events = load(ids)
+local members = redis.call('ZRANGEBYLEX', SETS.d, '-', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
+local ids, events = load_members(members)
 for _, event in pairs(events) do
   event.state = nil
 end

@@ -42,14 +42,6 @@ local function merge(a, b, limit)
   return members
 end
 
-local function ids_of(members)
-  local ids = {}
-  for i, member in ipairs(members) do
-    ids[i] = sub(member, 19)
-  end
-  return ids
-end
-
 -- Every `step`-th argument from `first` on.
 local function arguments(first, step)
   local values = {}
@@ -92,6 +84,20 @@ local function load(ids)
     end
   end
   return events
+end
+
+-- The ids of these members of the sorted sets, and the events. That those are there is looked at here,
+-- because nothing ends well where somebody has removed half of them.
+local function load_members(members)
+  local ids = {}
+  for i, member in ipairs(members) do
+    ids[i] = sub(member, 19)
+  end
+  local events = load(ids)
+  for _, id in ipairs(ids) do
+    assert(events[id].state, 'an event has no record')
+  end
+  return ids, events
 end
 
 -- Call one command for all, or not at all. Batches are kept below what `unpack` can do (some 8,000).
