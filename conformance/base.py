@@ -134,7 +134,7 @@ class SuiteBase(Author):
 
 def _try(stage: Stage, program: Callable[[Lockstep, Draw], None], examples: int) -> None:
     """Look for a broken law; if there is one, look again carefully, for the right name of it."""
-    settings = profile().settings(examples=examples)
+    settings = profile().settings(examples=profile().times * examples)
     number = Random().getrandbits(64) if profile().thorough else 0
 
     @seed(number)

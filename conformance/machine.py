@@ -84,11 +84,11 @@ def run_programs(
     """
     members = {"stage": stage, "values": values_for(capabilities), "instances": instances}
     programs: type[_Machine] = type("Machine", (_Machine,), members)
+    settings = profile().settings(examples=examples, shrinks=False)
     try:
         with plain_failures(stage):
-            run_state_machine_as_test(
-                programs, settings=profile().settings(examples=examples, shrinks=False)
-            )
+            for _ in range(profile().times):  # one long run would fill the memory with its tree
+                run_state_machine_as_test(programs, settings=settings)
     except LawBroken as broken:
         raise shortest(stage, programs.latest.recorder.steps, broken) from None
 

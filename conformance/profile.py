@@ -33,13 +33,13 @@ class Profile:
     kills: int
 
     def settings(self, *, examples: int, shrinks: bool = True) -> settings:
-        """The settings for hypothesis, every one of them explicit, for usually so many examples.
+        """The settings for hypothesis, every one of them explicit, for so many examples.
 
         No database of failures: a suite that runs in other people's repositories leaves no files
         there. No deadline: the first call on a database is slow and that is no failure.
         """
         return settings(
-            max_examples=self.times * examples,
+            max_examples=examples,
             stateful_step_count=self.steps,
             derandomize=not self.thorough,
             database=None,

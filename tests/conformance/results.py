@@ -116,7 +116,8 @@ def _report(column: Column) -> Mapping[str, Any]:
 
 def page(reports: Sequence[Mapping[str, Any]]) -> str:
     """The page for these reports, one per column."""
-    return "\n\n".join([_INTRODUCTION, "\n".join(_sums(reports)), *_tables(reports)]) + "\n"
+    parts = [_INTRODUCTION, "\n".join(_sums(reports)), "\n".join(_laws(reports))]
+    return "\n\n".join(parts) + "\n"
 
 
 def _sums(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -135,15 +136,15 @@ def _sums(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"With {' and '.join(sorted(versions))}, two backends at a time on the same machine."
 
 
-def _tables(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """One table per subject."""
-    heading = " | ".join(column.name for column in COLUMNS)
+def _laws(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One row per law, below a row with the name of their subject."""
+    yield f"| law | {' | '.join(column.name for column in COLUMNS)} |"
+    yield f"|---|{':-:|' * len(COLUMNS)}"
     for subject, laws in groupby(LAWS.values(), key=lambda law: law.subject):
-        rows = [f"| {title(subject)} | {heading} |", f"|---|{':-:|' * len(COLUMNS)}"]
+        yield f"| **{title(subject)}** |{' |' * len(COLUMNS)}"
         for law in laws:
             cells = (_SYMBOLS[Status(report["laws"][law.id])] for report in reports)
-            rows.append(f"| `{law.id}` | {' | '.join(cells)} |")
-        yield "\n".join(rows)
+            yield f"| `{law.id}` | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

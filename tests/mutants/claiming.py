@@ -159,6 +159,14 @@ class TheHorizonEndsEverything(MemoryBackend):
 
 
 @breaks("claim.lease")
+class LeasesMustBeLong(MemoryBackend):
+    """Takes what ends before the new lease does for all there is."""
+
+    def claim(self, *, now: datetime, lease_until: datetime, **kwargs: Any) -> ClaimBatch:
+        return super().claim(now=min(now, lease_until), lease_until=lease_until, **kwargs)
+
+
+@breaks("claim.lease")
 class NeverSweeps(MemoryBackend):
     """A claim is for ever: whoever dies takes the event along."""
 
