@@ -55,7 +55,8 @@ def on_sqlite(tmp_path: Path) -> Make:
     def make(mutant: type[Any], table_name: str) -> SQLBackend:
         path = str(tmp_path / "events.db")
         settings = SQLiteSettings(path=path, table_name=table_name, synchronous="OFF")
-        return mutant.backend(mutant(settings), settings)
+        backend: SQLBackend = mutant.backend(mutant(settings), settings)
+        return backend
 
     return make
 
@@ -68,7 +69,8 @@ def on_mysql(mysql_server: MariaDB | ExternalMySQL) -> Iterator[Make]:
 
     def make(mutant: type[Any], table_name: str) -> SQLBackend:
         settings = MySQLSettings(**keys, table_name=table_name, mysql6=mutant.mysql6)
-        return mutant.backend(mutant(settings), settings)
+        backend: SQLBackend = mutant.backend(mutant(settings), settings)
+        return backend
 
     yield make
     mysql_server.drop_database(database)

@@ -134,7 +134,6 @@ class PostgreSQL(PrivateServer, _PostgreSQL):
         self.username = "postgres"
         self.password = ""
         self._options = {**_OPTIONS, **options}
-        self._paused: list[int] = []
         shutil.copytree(_template(), self.directory / "data")
 
     @property
@@ -173,17 +172,10 @@ class PostgreSQL(PrivateServer, _PostgreSQL):
         """
         self._end(signal.SIGQUIT)
 
-    def pause(self) -> None:
-        """See :class:`PrivateServer`; stops the processes of the sessions, too."""
+    def children(self) -> Sequence[int]:
+        """See :class:`PrivateServer`: among them one for each session."""
         rows = self.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
-        self._paused = [self.pid, *(pid for (pid,) in rows)]
-        for pid in self._paused:
-            os.kill(pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """See :class:`PrivateServer`."""
-        for pid in self._paused:
-            os.kill(pid, signal.SIGCONT)
+        return [pid for (pid,) in rows]
 
 
 @contextlib.contextmanager

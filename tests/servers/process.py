@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -51,6 +52,7 @@ class PrivateServer(ABC):
         self.port = free_port()
         self.directory = temporary_folder(f"futurama-{self.product}-")
         self._process: subprocess.Popen[bytes] | None = None
+        self._paused: Sequence[int] = ()
 
     @abstractmethod
     def command(self) -> Sequence[str]:
@@ -107,13 +109,23 @@ class PrivateServer(ABC):
         self.terminate()
         self.start()
 
+    def children(self) -> Sequence[int]:
+        """The ids of the server's further processes; it must be running."""
+        return ()
+
     def pause(self) -> None:
-        """Stop the server's process, so that connections stay open and nothing answers."""
-        os.kill(self.pid, signal.SIGSTOP)
+        """Stop the server's processes, so that connections stay open and nothing answers."""
+        self._paused = (self.pid, *self.children())
+        for pid in self._paused:
+            _watchdog().say("watch", pid)  # a stopped child does not see its parent end
+            _signal(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a paused server run on."""
-        os.kill(self.pid, signal.SIGCONT)
+        for pid in self._paused:
+            _signal(pid, signal.SIGCONT)
+            if pid != self.pid:
+                _watchdog().say("forget", pid)
 
     def stop(self) -> None:
         """End the server for good and remove its data."""
@@ -137,6 +149,11 @@ class PrivateServer(ABC):
                 self.stop()
                 raise RuntimeError(f"{self.product} did not start:\n{log[-4000:]}")
             time.sleep(0.02)  # poll: a starting server offers nothing to wait for
+
+
+def _signal(pid: int, with_signal: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # a child may have ended meanwhile
+        os.kill(pid, with_signal)
 
 
 class _Watchdog:
