@@ -28,7 +28,7 @@ __all__ = ["BackendConformance", "deviates", "names_of_tests"]
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PROGRAMS = 120
+_PROGRAMS = 100
 _REASON = "__deviates_because__"
 _SET_UP = "test_suite_is_set_up"
 
@@ -104,7 +104,6 @@ class BackendConformance(
         self.wait_for_everything()
         instances = 2 if self.capabilities.shared else 1
         with Stage(cls, instances=instances) as stage:
-            stage.careful = True
             run_programs(stage, self.capabilities, examples=_PROGRAMS, instances=instances)
 
     def test_suite_is_set_up(self) -> None:

@@ -20,11 +20,16 @@ from tests.mutants import adding, changing, settling
 def shrunk(backend: type[MemoryBackend], program: Callable[[Recorder], Any]) -> LawBroken:
     """The finding after the program was cut down."""
     with Stage(suite(make_backend=making(backend))) as stage:
-        stage.careful = True
         recorder = Recorder(stage.begin())
         with pytest.raises(LawBroken) as caught:
-            program(recorder)
+            to_the_end(program, recorder)
         return shortest(stage, recorder.steps, caught.value)
+
+
+def to_the_end(program: Callable[[Recorder], Any], recorder: Recorder) -> None:
+    """Run a program, and compare everything when it is over."""
+    program(recorder)
+    recorder.call("finish")
 
 
 def calls(broken: LawBroken) -> list[str]:
