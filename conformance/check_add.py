@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from futurama.backend import Settlement
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
-from futurama.conformance.scenes import IF_EXISTS, at, claimed, dead, enter, event
+from futurama.conformance.scenes import IF_EXISTS, LEASE_ENDS, at, claimed, dead, enter, event
 
 __all__ = ["AddChecks"]
 
@@ -60,7 +60,7 @@ class AddChecks(SuiteBase):
         """Who held the claim can neither report nor renew it, and the event counts as lost."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            claim = claimed(run)
+            claim = claimed(run, until=draw(LEASE_ENDS))
             run.add([event(run, payload=b"new", due=draw(st.integers(0, 20)))], if_exists="replace")
             if draw(st.booleans()):
                 run.settle([Settlement.done(claim)], now=at(run, 1))

@@ -8,6 +8,7 @@ from futurama.backend import Claim, Settlement
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.scenes import (
+    LEASE_ENDS,
     SOME_STATES,
     at,
     claimed,
@@ -40,7 +41,7 @@ class ChangeChecks(SuiteBase):
         """A claimed event is removed, before and after the end of its lease."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            claim = claimed(run, until=draw(st.integers(0, 9)))
+            claim = claimed(run, until=draw(LEASE_ENDS))
             run.cancel(["a"])
             run.renew([claim], now=at(run, 0), lease_until=at(run, 9))
             run.claim(now=at(run, 9), lease_until=at(run, 20))
@@ -95,7 +96,7 @@ class ChangeChecks(SuiteBase):
         """Nobody moves an event from under its holder, nor after the lease has ended."""
 
         def program(run: Lockstep, draw: Draw) -> None:
-            claim = claimed(run, until=draw(st.integers(0, 9)))
+            claim = claimed(run, until=draw(LEASE_ENDS))
             run.reschedule([draw(self.values().moves(st.just("a")))])
             run.renew([claim], now=at(run, 0), lease_until=at(run, 9))
 

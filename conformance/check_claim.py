@@ -120,13 +120,15 @@ class ClaimChecks(SuiteBase):
         self.prove(program)
 
     def test_claim_token(self) -> None:
-        """Neither a second claim, nor one on a new event of the same id, repeats a token."""
+        """No later claim on the same id repeats a token, whatever happens and whoever claims."""
+        instances = 2 if self.capabilities.shared else 1
 
         def program(run: Lockstep, draw: Draw) -> None:
             waiting(run, "a")
             for _ in range(3):
+                run.use(draw(st.integers(0, instances - 1)))
                 (claim,) = run.claim(now=at(run, 1), lease_until=at(run, draw(st.integers(0, 1))))
-                match draw(st.sampled_from(["expire", "release", "replace", "cancel"])):
+                match draw(st.sampled_from(["expire", "release", "replace", "cancel", "reopen"])):
                     case "release":
                         run.settle([Settlement.release(claim)], now=at(run, 0))
                     case "replace":
@@ -134,8 +136,10 @@ class ClaimChecks(SuiteBase):
                     case "cancel":
                         run.cancel(["a"])
                         waiting(run, "a")
+                    case "reopen":
+                        run.reopen()
 
-        self.prove(program)
+        self.prove(program, instances=instances)
 
     def test_claim_carries(self) -> None:
         """A claim carries what the last change of the event left behind."""

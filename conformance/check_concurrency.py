@@ -80,8 +80,8 @@ class ConcurrencyChecks(LifecycleChecks):
         random = Random(None if profile().thorough else 0)
         for _ in range(profile().kills):
             with type(self).make_backend() as backend, _told_of_children("crash.acknowledged"):
-                backend.close()  # the victim has the store to itself, for it need not be shared
                 connect = self.portable_connector(backend)
+                backend.close()  # the victim has the store to itself, for it need not be shared
                 kill_and_look(connect, random, self.capabilities.resolution)
 
     def _overlap(self, weights: Mapping[Kind, int], *, lease: int) -> None:
@@ -134,7 +134,9 @@ def _told_of_children(law: str) -> Iterator[None]:
     try:
         yield
     except ChildFailedError as error:
-        expected = "an instance made by connector() works in another process"
+        expected = "an instance made by connector() opens in another process"
+        if error.had_begun:
+            expected = "every call succeeds in another process, beside those of others"
         raise LawBroken(law, expected=expected, actual=error.what, raised=error.raised) from None
 
 

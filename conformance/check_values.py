@@ -253,7 +253,9 @@ class ValueChecks(SuiteBase):
 
         def program(run: Lockstep, draw: Draw) -> None:  # noqa: ARG001 -- there is but one such program
             run.blame = "batch.large"
-            events = [event(run, f"{number:05}", due=number % 7) for number in range(_MANY)]
+            events = [
+                event(run, f"{number:05}", due=number * 2 // _MANY) for number in range(_MANY)
+            ]
             run.add(events)
             for time in (at(run, 8), at(run, 5)):
                 run.reschedule([Move(id=e.id, payload=b"moved", trigger_time=time) for e in events])

@@ -44,8 +44,8 @@ _UNLOCKS: Final[Mapping[str, str]] = {
     "count": "how many there are in each state; at the end of each program it must agree",
     "claim": "hand out what is due: claim.*, time.never-early, lost.counted",
     "settle": "report done, retry, bury, release: settle.*, fence.*, lost.for-good",
-    "cancel": "remove, and say whether a call may be under way: cancel.*",
     "renew": "move the ends of leases: renew.extends, fence.renew",
+    "cancel": "remove, and say whether a call may be under way: cancel.*",
     "reschedule": "change what waits: reschedule.*, data.limit",
     "requeue": "bring dead letters back: requeue.*",
     "purge": "forget dead letters: purge.before; with it everything: concurrency.*, any program",
@@ -192,6 +192,7 @@ def _made(author: type[Author]) -> Iterator[EventBackend]:
             advice += " and yield the backend instead of returning it"
         raise SetUpError(f"{name} gave {manager!r}, which is no context manager; {advice}")
     with ExitStack() as stack:
+        stack.enter_context(_trouble_of(f"leaving {name}"))
         with _trouble_of(name):
             backend: object = stack.enter_context(manager)
         if not any(hasattr(backend, operation) for operation in OPERATIONS):

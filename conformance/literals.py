@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import count, repeat, takewhile
 from typing import Any
 
 import attrs
@@ -15,6 +17,10 @@ __all__ = ["as_python"]
 
 _SHORT = 64
 """Payloads and texts up to so many characters are written out."""
+_FEW = 20
+"""Lists of up to so many items are written out; longer ones of the suite are uniform."""
+_NUMBER = re.compile(r"'(\d+)'|(?<=\[)(\d+)(?=\])")
+"""The number that distinguishes the items of a long list: a whole id, or a place in another list."""
 
 
 def as_python(value: Any, names: Mapping[Claim, str] | None = None) -> str:
@@ -46,7 +52,7 @@ class _Writer:
             case Settlement():
                 return self._settlement(value)
             case list() | tuple():
-                return f"[{', '.join(map(self.text, value))}]"
+                return _listed([self.text(item) for item in value])
             case Mapping():
                 items = (f"{self.text(k)}: {self.text(v)}" for k, v in value.items())
                 return f"{{{', '.join(items)}}}"
@@ -77,3 +83,38 @@ def _repeated(value: bytes | str) -> str | None:
     if len(value) > _SHORT and value == value[:1] * len(value):
         return f"{value[:1]!r} * {len(value)}"
     return None
+
+
+def _listed(items: Sequence[str]) -> str:
+    """A list of these expressions; runs of items that are alike, or count up, are drawn together."""
+    if len(items) <= _FEW:
+        return f"[{', '.join(items)}]"
+    parts: list[str] = []
+    start = 0
+    while start < len(items):
+        series, length = max(_series(items[start:]), key=lambda found: found[1])
+        parts.append(series if length > 1 else items[start])
+        start += length
+    return f"[{', '.join(parts)}]"
+
+
+def _series(items: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The ways to draw together the first items, and how many each covers."""
+    first = items[0]
+    length = _matching(items, repeat(first))
+    yield f"*[{first}] * {length}", length
+    for number in _NUMBER.finditer(first):
+        before, after = first[: number.start()], first[number.end() :]
+        is_id, digits = number[1] is not None, number[1] or number[2]
+        quote, low, width = "'" if is_id else "", int(digits), len(digits)
+        texts = (f"{before}{quote}{n:0{width}}{quote}{after}" for n in count(low))
+        length = _matching(items, texts)
+        variable = f"f'{{i:0{width}}}'" if is_id else "i"
+        yield f"*({before}{variable}{after} for i in range({low}, {low + length}))", length
+
+
+def _matching(items: Iterable[str], others: Iterable[str]) -> int:
+    """How many of the first items are equal."""
+    return sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(items, others, strict=False))
+    )

@@ -349,7 +349,9 @@ class Lockstep:
             )
         except Exception as error:  # whatever it is, a valid call must not raise it
             law = "data.limit" if isinstance(error, InvalidEventError) else "errors"
-            if args and args[0] == []:
+            if operation in {"open", "close"}:
+                law = f"lifecycle.{operation}"
+            elif args and args[0] == []:
                 law = "batch.empty"
             self._broken(law, f"{operation}() succeeds", error, shown, cause=error)
         if unfit := unfit_answer(operation, answer):

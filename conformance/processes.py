@@ -50,13 +50,13 @@ class Child:
             ChildFailedError: it failed, or is silent for too long.
         """
         if not self._pipe.poll(_PATIENCE_SECONDS):
-            raise ChildFailedError(f"it said nothing for {_PATIENCE_SECONDS:.0f} seconds", "")
+            raise ChildFailedError(f"it said nothing for {_PATIENCE_SECONDS:.0f} seconds")
         try:
             message = self._pipe.recv()
         except EOFError:
             if self._is_killed:
                 raise
-            raise ChildFailedError(_DIED, "") from None
+            raise ChildFailedError(_DIED) from None
         if isinstance(message, ChildFailedError):
             raise message
         return message
@@ -74,12 +74,14 @@ class ChildFailedError(Exception):
     Attributes:
         what: the exception that it died of.
         raised: where that was raised.
+        had_begun: whether it had an open backend by then.
     """
 
-    def __init__(self, what: str, raised: str) -> None:
+    def __init__(self, what: str, raised: str = "", *, had_begun: bool = False) -> None:
         super().__init__(what, raised)
         self.what = what
         self.raised = raised
+        self.had_begun = had_begun
 
 
 @contextmanager
@@ -104,14 +106,16 @@ def child(connect: Connect, job: Job) -> Iterator[Child]:
 
 
 def _main(work_to_do: bytes, pipe: Connection) -> None:
+    has_begun = False
     try:
         connect, job = pickle.loads(work_to_do)
         backend = instance(connect())
         backend.open()
+        has_begun = True
         job(backend, pipe)
         backend.close()
     except BaseException as error:  # the parent must learn of it, whatever it is
-        pipe.send(ChildFailedError(repr(error), where(error)))
+        pipe.send(ChildFailedError(repr(error), where(error), had_begun=has_begun))
 
 
 def run_processes(connect: Connect, plan: Plan, count: int) -> Sequence[Step]:

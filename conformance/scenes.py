@@ -11,9 +11,11 @@ from hypothesis.strategies import SearchStrategy
 from futurama.backend import Claim, IfExists, NewEvent, Settlement
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.strategies import START
+from futurama.times import EARLIEST
 
 __all__ = [
     "IF_EXISTS",
+    "LEASE_ENDS",
     "SOME_STATES",
     "STATES",
     "at",
@@ -37,6 +39,9 @@ SOME_STATES: SearchStrategy[Sequence[str]] = st.sampled_from(
 
 IF_EXISTS: SearchStrategy[IfExists] = st.sampled_from(["raise", "keep", "replace"])
 """Any of the three."""
+
+LEASE_ENDS: SearchStrategy[int | datetime] = st.integers(0, 9) | st.just(EARLIEST)
+"""For :func:`claimed`; some lie in the past even by this machine's clock, which no one may ask."""
 
 
 def at(run: Lockstep, steps: int) -> datetime:
@@ -68,11 +73,12 @@ def waiting(run: Lockstep, *event_ids: str, due: int = 0) -> None:
         run.add([event(run, event_id, due=due) for event_id in event_ids])
 
 
-def claimed(run: Lockstep, event_id: str = "a", *, until: int = 10) -> Claim:
+def claimed(run: Lockstep, event_id: str = "a", *, until: int | datetime = 10) -> Claim:
     """Add an event and claim it at step 0, until that step; nothing else may be due by then."""
     waiting(run, event_id)
+    end = until if isinstance(until, datetime) else at(run, until)
     with run.set_up():
-        (claim,) = run.claim(now=at(run, 0), lease_until=at(run, until))
+        (claim,) = run.claim(now=at(run, 0), lease_until=end)
     return claim
 
 

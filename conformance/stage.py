@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Self
 from unittest import SkipTest
@@ -113,18 +113,32 @@ def watched(author: type[Author], backend: EventBackend) -> EventBackend:
 
 @contextmanager
 def _open(backend: EventBackend) -> Iterator[EventBackend]:
-    try:
+    with _succeeds("open"):
         backend.open()
-    except SkipTest:
-        raise
-    except Exception as error:  # whatever it is, it was open once before
-        raise LawBroken(
-            "errors", expected="open() succeeds", actual=error, raised=where(error)
-        ) from error
     try:
         yield backend
-    finally:
+    except BaseException:
+        with suppress(Exception):  # what was found first is worth more
+            backend.close()
+        raise
+    with _succeeds("close"):
         backend.close()
+
+
+@contextmanager
+def _succeeds(operation: str) -> Iterator[None]:
+    """Whatever this call raises breaks a law: it succeeded once before."""
+    try:
+        yield
+    except SkipTest:
+        raise
+    except Exception as error:
+        raise LawBroken(
+            f"lifecycle.{operation}",
+            expected=f"{operation}() succeeds",
+            actual=error,
+            raised=where(error),
+        ) from error
 
 
 def all_events(backend: EventBackend) -> list[StoredEvent]:

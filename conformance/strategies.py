@@ -160,7 +160,7 @@ class Values:
     @cached_property
     def zoned(self) -> SearchStrategy[datetime]:
         """Instants given in other zones than UTC, where these can name them."""
-        inner = st.sampled_from([*GAPS, START, START + timedelta(microseconds=1)])
+        inner = st.sampled_from([START, START + timedelta(microseconds=1), *GAPS])
         return st.builds(
             lambda instant, zone: instant.astimezone(zone), inner, st.sampled_from(_ZONES)
         )

@@ -18,6 +18,14 @@ from tests.mutants.registry import MEMORY
 SHARED = attrs.evolve(MEMORY, shared=True, durable=True)
 
 
+class Shared(MemoryBackend):
+    """Says that it is shared and durable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.capabilities = SHARED
+
+
 @contextmanager
 def make_backend() -> Iterator[EventBackend]:
     """A right one."""

@@ -16,7 +16,7 @@ from futurama.backends.memory import MemoryBackend
 from futurama.conformance import BackendConformance, LawBroken, SetUpError, Status, check_suite
 from futurama.conformance.instance import OPERATIONS
 from futurama.errors import BackendError
-from tests.conformance.samples import SHARED, begun, make_no_manager, making, suite
+from tests.conformance.samples import SHARED, Shared, begun, make_no_manager, making, suite
 from tests.mutants.registry import MEMORY
 
 
@@ -147,14 +147,6 @@ def test_backend_that_cannot_be_opened_says_where() -> None:
     said = trouble(suite(make_backend=making(Closed)))
     assert "open() of the backend raised BackendError('closed: no such place')" in said
     assert 'raise BackendError("no such place", backend="closed")' in said
-
-
-class Shared(MemoryBackend):
-    """Says that it is shared and durable."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.capabilities = SHARED
 
 
 def connects(connector: Callable[[Any], Any]) -> type[BackendConformance]:

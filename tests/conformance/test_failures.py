@@ -5,18 +5,27 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from futurama.backend import AddOutcome, State
+from futurama.backend import AddOutcome, EventBackend, State
 from futurama.backends.memory import MemoryBackend
 from futurama.conformance import BackendConformance, LawBroken, check, check_suite
 from futurama.conformance.failure import where
 from futurama.conformance.literals import as_python
 from futurama.errors import BackendRejectedError
-from tests.conformance.samples import Wrong, connector, make_wrong_backend, making, suite
+from tests.conformance.samples import (
+    SHARED,
+    Shared,
+    Wrong,
+    connector,
+    make_wrong_backend,
+    making,
+    suite,
+)
 from tests.mutants import (
     adding,
     changing,
@@ -167,6 +176,84 @@ def test_findings_travel_between_processes() -> None:
     """Nothing is lost by pickling."""
     broken = LawBroken("count", expected=1, actual=2, program=["3"], raised="4")
     assert str(pickle.loads(pickle.dumps(broken))) == str(broken)
+
+
+class OnceOnly(MemoryBackend):
+    """Cannot be closed twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed = 0
+
+    def close(self) -> None:
+        """See the class."""
+        self._closed += 1
+        if self._closed > 1:
+            raise RuntimeError("closed already")
+        super().close()
+
+
+def test_second_close_that_raises_breaks_its_law() -> None:
+    """The test of closing says so; the others are not troubled by it."""
+    cls = suite(make_backend=making(OnceOnly))
+    broken = finding(cls, "lifecycle.close")
+    assert (broken.law, broken.expected) == ("lifecycle.close", "close() succeeds")
+    assert check_suite(cls, laws=["cancel.dead"]).ok
+
+
+def test_hook_that_closes_twice_is_told_from_the_suite() -> None:
+    """Where make_backend() itself raises in the end, that is what is shown."""
+
+    @contextlib.contextmanager
+    def make() -> Iterator[EventBackend]:
+        backend = OnceOnly()
+        yield backend
+        backend.close()
+
+    result = check(make, MEMORY, laws=["cancel.dead"]).results[0]
+    assert "leaving MyTest.make_backend() raised RuntimeError('closed already')" in result.detail
+
+
+class Tired(Shared):
+    """Renews nothing."""
+
+    def renew(self, claims: Any, **kwargs: Any) -> Any:
+        """See the class."""
+        raise RuntimeError("too tired")
+
+
+def test_exception_in_another_process_is_shown_with_its_place() -> None:
+    """A call that raises there is no fault of the connector."""
+    cls = suite(
+        capabilities=SHARED,
+        make_backend=making(Tired),
+        connector=staticmethod(lambda backend: Tired),
+    )
+    broken = finding(cls, "shared.processes")
+    assert broken.expected == "every call succeeds in another process, beside those of others"
+    assert 'raise RuntimeError("too tired")' in broken.raised
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"{number:05}" for number in range(30)],
+        ["9", "10", "11"] * 10,
+        [*["a"] * 30, "b", *[str(number) for number in range(3, 33)]],
+        [f"{number}" for number in range(0, 90, 3)],
+    ],
+)
+def test_long_lists_are_drawn_together(values: list[str]) -> None:
+    """They stay the same lists."""
+    assert eval(as_python(values)) == values
+
+
+def test_long_batches_are_shown_in_a_few_lines() -> None:
+    """A program of thousands of events is as readable as one of three, and runs."""
+    broken = finding(suite(make_backend=making(values.ForgetsTheRest)), "batch.large")
+    assert len("\n".join(broken.program)) < 4000
+    assert "Settlement.done(batch1.claims[i]) for i in range(0, 833)" in broken.program[-2]
+    compile("\n".join(broken.program), "program", "exec")
 
 
 @pytest.mark.parametrize(
