@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -78,6 +78,18 @@ class CancelsExpiredClaims(MemoryBackend):
     def claim(self, *, now: datetime, **kwargs: Any) -> ClaimBatch:
         self._latest = max(self._latest, to_us(now))
         return super().claim(now=now, **kwargs)
+
+
+@breaks("cancel.claimed")
+class CancelsByItsOwnClock(MemoryBackend):
+    """The lease has ended by the clock of this machine, whatever ``now`` the callers go by."""
+
+    def _cancel(self, event_id: str) -> CancelOutcome:
+        row = self._rows.get(event_id)
+        here = to_us(datetime.now(UTC))
+        if row is not None and row.state is State.CLAIMED and (row.due_us or 0) <= here:
+            row.token, row.lost = None, False
+        return super()._cancel(event_id)
 
 
 @breaks("cancel.claimed")
@@ -178,6 +190,18 @@ class MovesTheClaimed(_MovesIn):
     """The next attempt sees the new payload, this one does not."""
 
     state = State.CLAIMED
+
+
+@breaks("reschedule.claimed")
+class MovesByItsOwnClock(MemoryBackend):
+    """The same for moving."""
+
+    def _reschedule(self, move: Move) -> RescheduleOutcome:
+        row = self._rows.get(move.id)
+        here = to_us(datetime.now(UTC))
+        if row is not None and row.state is State.CLAIMED and (row.due_us or 0) <= here:
+            row.token, row.lost = None, False
+        return super()._reschedule(move)
 
 
 @breaks("reschedule.lost")

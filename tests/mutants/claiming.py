@@ -223,6 +223,24 @@ class TokensAreOwners(_ChangesClaims):
         return attrs.evolve(claim, token=token)
 
 
+@breaks("claim.token")
+class CountsFromOneAgain(_ChangesClaims):
+    """Tokens are numbers that start afresh when the backend is opened, as after every restart."""
+
+    _number = 0
+
+    def open(self) -> None:
+        """Numbers start afresh."""
+        super().open()
+        self._number = 0
+
+    def change(self, claim: Claim) -> Claim:
+        self._number += 1
+        token = str(self._number).encode()
+        self._rows[claim.id].token = token
+        return attrs.evolve(claim, token=token)
+
+
 @breaks("claim.carries")
 class DueIsTheTriggerTime(_ChangesClaims):
     """Retries look as if they were due when the first attempt was."""
