@@ -10,19 +10,23 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
+from difflib import get_close_matches
 from inspect import isgenerator
 from pathlib import Path
 from typing import Any
 
 from futurama.backend import Capabilities, EventBackend
 from futurama.conformance.author import Connect
+from futurama.conformance.examination import examined
+from futurama.conformance.failure import where
 from futurama.conformance.laws import LAWS, as_markdown
 from futurama.conformance.profile import THOROUGH, VARIABLE
 from futurama.conformance.report import as_json, as_text
-from futurama.conformance.runner import check_suite, suite_of
+from futurama.conformance.runner import Report, Result, results_of, suite_of
 from futurama.conformance.suite import BackendConformance
 
 __all__ = ["main"]
@@ -43,7 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--connector", metavar="module:name", help="with make_backend: the function connector"
     )
-    parser.add_argument("--law", action="append", metavar="ID", help="only this law; repeatable")
+    parser.add_argument(
+        "--law",
+        action="append",
+        metavar="ID",
+        help="only this law, or family such as cancel; repeatable",
+    )
     parser.add_argument("--thorough", action="store_true", help="look for long, at random")
     parser.add_argument("--json", action="store_true", help="for tools")
     parser.add_argument("--laws", action="store_true", help="print all laws as Markdown")
@@ -54,22 +63,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.thorough:
         os.environ[VARIABLE] = THOROUGH  # where child processes look, too
     try:
-        _check_laws(options.law)
+        laws = _laws(options.law)
         suite = _suite(options.target, options.connector)
     except _UsageError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 -- a program's output
         return 2
-    report = check_suite(suite, laws=options.law, progress=_progress())
+    report = _report(suite, laws)
     print(as_json(report) if options.json else as_text(report))  # noqa: T201 -- a program's output
+    if report.is_interrupted:
+        return 128 + signal.SIGINT
     return 0 if report.ok else 1
 
 
-def _check_laws(laws: Sequence[str] | None) -> None:
-    for law in laws or ():
-        if law not in LAWS:
-            near = [known for known in LAWS if known.startswith(law.partition(".")[0])]
-            advice = ", ".join(near) or "--laws prints all"
+def _report(suite: type[BackendConformance], laws: Collection[str] | None) -> Report:
+    """What was found until all was done, or until someone had enough."""
+    results: list[Result] = []
+    is_interrupted = False
+    try:
+        for result in results_of(suite, laws=laws, progress=_progress()):
+            results.append(result)  # noqa: PERF402 -- these outlast an exception
+    except KeyboardInterrupt:
+        is_interrupted = True
+    return Report(results, examined(suite).version if results else "", is_interrupted)
+
+
+def _laws(asked: Sequence[str] | None) -> Collection[str] | None:
+    """The laws of these ids and families; None for all."""
+    if asked is None:
+        return None
+    laws: list[str] = []
+    for law in asked:
+        meant = [known for known in LAWS if known == law or known.startswith(f"{law}.")]
+        if not meant:
+            near = get_close_matches(law, LAWS)
+            advice = f"did you mean {' or '.join(near)}?" if near else "--laws prints all"
             raise _UsageError(f"there is no law {law!r}; {advice}")
+        laws += meant
+    return laws
 
 
 def _suite(target: str | None, connector: str | None) -> type[BackendConformance]:
@@ -95,8 +125,8 @@ def _suite(target: str | None, connector: str | None) -> type[BackendConformance
 
 
 def _loaded(target: str) -> Any:
-    """What ``module:name`` or ``path/to/module.py:name`` names."""
-    module, separator, name = target.rpartition(":")
+    """What ``module:name``, ``path/to/module.py:name`` or pytest's ``path::name`` names."""
+    module, separator, name = target.replace("::", ":").rpartition(":")
     if not separator or not module or not name:
         raise _UsageError(f"{target!r} must be of the form package.module:name")
     sys.path.insert(0, os.getcwd())  # as pytest and `python -m` do; a console script would not
@@ -110,15 +140,21 @@ def _loaded(target: str) -> Any:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # it is there, and something that it imports is not
+            raise _UsageError(_broken_import(module, error)) from error
         raise _UsageError(
             f"there is no module {module!r} here; run this where it can be imported"
         ) from None
+    except Exception as error:  # whatever the author's module raises
+        raise _UsageError(_broken_import(module, error)) from error
     for part in name.split("."):
         if not hasattr(found, part):
             raise _UsageError(f"{module} has no {name!r}; it has {_candidates(found)}")
         found = getattr(found, part)
     return found
+
+
+def _broken_import(module: str, error: Exception) -> str:
+    return f"importing {module} raised {error!r}\n{where(error)}"
 
 
 def _candidates(module: Any) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import ClassVar, TypeAlias
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
 from futurama.backend import Capabilities, EventBackend
 
-__all__ = ["Author", "Connect", "Hooks"]
+__all__ = ["Author", "Connect", "Hooks", "imports_of"]
 
 Connect: TypeAlias = Callable[[], EventBackend]
 """Makes one more instance, not opened yet, on a store that exists."""
@@ -67,7 +69,28 @@ class Author:
         name = cls.__name__
         is_importable = getattr(sys.modules.get(cls.__module__), name, None) is cls
         return Hooks(
-            imports=[f"from {cls.__module__} import {name}"] if is_importable else [],
+            imports=imports_of(cls) if is_importable else [],
             make=f"{name}.make_backend()",
             connect=f"{name}.connector(backend)()",
         )
+
+
+def imports_of(thing: Any) -> list[str]:
+    """The lines by which a script in the current folder imports a class or function."""
+    name = thing.__qualname__.partition(".")[0]
+    return [*_search_path(thing.__module__), f"from {thing.__module__} import {name}"]
+
+
+def _search_path(module: str) -> list[str]:
+    """How a script finds ``module``, if that lies in a folder of tests, which nobody installs."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or module == "__main__":
+        return []
+    is_package = Path(file).name == "__init__.py"
+    folder = Path(file).resolve().parents[module.count(".") + is_package]
+    here = Path.cwd()
+    installed = [Path(path).resolve() for path in sysconfig.get_paths().values()]
+    if folder == here or folder in installed:
+        return []
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    return ["import sys", f"sys.path.insert(0, {str(shown)!r})"]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import attrs
 from hypothesis import strategies as st
 
-from futurama.backend import Settlement
+from futurama.backend import IfExists, Settlement
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.scenes import IF_EXISTS, LEASE_ENDS, at, claimed, dead, enter, event
+from futurama.conformance.strategies import START
 
 __all__ = ["AddChecks"]
 
+_MICROSECOND = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
 _LIVE = st.sampled_from(["waiting", "claimed", "lost"])
 
 
@@ -35,6 +43,7 @@ class AddChecks(SuiteBase):
             run.add([event(run, "b"), event(run, "a", due=5, payload=b"2"), event(run, "c")])
 
         self.prove(program)
+        self._prove_what_is_no_repeat("raise")
 
     def test_add_keep(self) -> None:
         """The stored event stays as it is; its neighbours in the batch are added."""
@@ -45,6 +54,7 @@ class AddChecks(SuiteBase):
             run.add(events, if_exists="keep")
 
         self.prove(program)
+        self._prove_what_is_no_repeat("keep")
 
     def test_add_replace(self) -> None:
         """Every field of a waiting event is overwritten, and its attempts are forgotten."""
@@ -55,6 +65,7 @@ class AddChecks(SuiteBase):
             run.claim(now=at(run, 30), lease_until=at(run, 40))
 
         self.prove(program)
+        self._prove_what_is_no_repeat("replace")
 
     def test_add_replace_claimed(self) -> None:
         """Who held the claim can neither report nor renew it, and the event counts as lost."""
@@ -79,3 +90,18 @@ class AddChecks(SuiteBase):
             run.claim(now=at(run, 5), lease_until=at(run, 9))
 
         self.prove(program, examples=6)
+
+    def _prove_what_is_no_repeat(self, if_exists: IfExists) -> None:
+        """An event that differs from the stored one in any single field is another event."""
+
+        def program(changed: Mapping[str, Any], run: Lockstep, draw: Draw) -> None:
+            run.add([event(run)], if_exists=draw(IF_EXISTS))
+            run.add([attrs.evolve(event(run), **changed)], if_exists=if_exists)
+
+        changes: Sequence[Mapping[str, Any]] = [
+            {"trigger_type": "T"},
+            {"trigger_time": START + _SECOND},
+            {"payload": b"2"},
+            {"created": START + _MICROSECOND},
+        ]
+        self.prove_each(changes, program, examples=1)

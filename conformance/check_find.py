@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from itertools import product
+
 import attrs
 from hypothesis import strategies as st
 
@@ -22,6 +25,9 @@ from futurama.conformance.scenes import (
 from futurama.conformance.strategies import TYPES
 
 __all__ = ["FindChecks"]
+
+_MICROSECOND = timedelta(microseconds=1)
+_BOUNDS = (None, 1, 2, 3)
 
 
 class FindChecks(SuiteBase):
@@ -65,15 +71,18 @@ class FindChecks(SuiteBase):
     def test_find_due(self) -> None:
         """The lower bound is included, the upper one is not, dead letters never are."""
 
-        def program(run: Lockstep, draw: Draw) -> None:
+        def program(bounds: tuple[int | None, int | None], run: Lockstep, draw: Draw) -> None:
             dead(run, "dead")
             claimed(run, "claimed", until=2)
             waiting(run, "a", due=1)
             waiting(run, "b", "c", due=2)
-            bounds = st.none() | self.values().near
-            run.find(Query(due_from=draw(bounds), due_until=draw(bounds)))
+            fractions = st.sampled_from([timedelta(0), _MICROSECOND, run.step - _MICROSECOND])
+            due_from, due_until = (
+                None if bound is None else at(run, bound) + draw(fractions) for bound in bounds
+            )
+            run.find(Query(due_from=due_from, due_until=due_until))
 
-        self.prove(program, examples=30)
+        self.prove_each(product(_BOUNDS, _BOUNDS), program, examples=2)
 
     def test_find_order(self) -> None:
         """By time first and by the bytes of the id second, the dead behind the living."""

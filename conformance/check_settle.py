@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import product
 
 from hypothesis import strategies as st
 
-from futurama.backend import Settlement
+from futurama.backend import Settlement, SettlementKind
 from futurama.conformance.base import Draw, SuiteBase
 from futurama.conformance.lockstep import Lockstep
-from futurama.conformance.scenes import at, claimed, dead, event, lost, reports, waiting
+from futurama.conformance.scenes import (
+    at,
+    claimed,
+    dead,
+    event,
+    lost,
+    report,
+    reports,
+    waiting,
+)
 
 __all__ = ["SettleChecks"]
+
+_INSTANCES = st.integers(0, 1)
+"""Which one makes the next calls, where there are two; else the only one makes them all."""
 
 
 class SettleChecks(SuiteBase):
@@ -46,40 +59,51 @@ class SettleChecks(SuiteBase):
 
         self.prove(program)
 
-    def test_renew_extends(self) -> None:
-        """A renewed lease ends when the renewal says, be it later or sooner."""
+        def program_of_a_dead_event(run: Lockstep, draw: Draw) -> None:
+            claimed(run, until=1)
+            (claim,) = run.claim(now=at(run, 1), lease_until=at(run, 10))
+            run.settle([Settlement.bury(claim, "why")], now=at(run, 1))
+            run.add([event(run, due=draw(st.integers(1, 2)))], if_exists="replace")
 
-        def program(run: Lockstep, draw: Draw) -> None:
+        self.prove(program_of_a_dead_event, examples=2)
+
+    def test_renew_extends(self) -> None:
+        """A renewed lease ends when the renewal says, be it later, sooner, now or in the past."""
+
+        def program(until: int, run: Lockstep, draw: Draw) -> None:
             claim = claimed(run, until=5)
-            until = draw(st.integers(1, 9))
-            run.renew([claim], now=at(run, 0), lease_until=at(run, until))
-            run.claim(now=at(run, draw(st.integers(1, 9))), lease_until=at(run, 20))
+            run.renew([claim], now=at(run, 2), lease_until=at(run, until))
+            run.claim(now=at(run, draw(st.integers(0, 9))), lease_until=at(run, 20))
             run.settle([Settlement.release(claim)], now=at(run, until - 1))
 
-        self.prove(program)
+        self.prove_each([-1, 0, 1, 2, 3, 4, 5, 6, 9], program)
 
     def test_fence_settle(self) -> None:
-        """Whoever lost an event to another claim cannot report it, the new holder can."""
+        """Whoever lost an event to another claim cannot report it, the new holder can; on any instance."""
 
         def program(run: Lockstep, draw: Draw) -> None:
             stale = claimed(run, until=1)
+            run.use(1)
             (held,) = run.claim(now=at(run, 1), lease_until=at(run, 10))
+            run.use(draw(_INSTANCES))
             run.settle([draw(reports(run, stale))], now=at(run, draw(st.integers(0, 5))))
             run.settle([draw(reports(run, held))], now=at(run, 5))
 
-        self.prove(program)
+        self.prove(program, instances=1 + self.capabilities.shared)
 
     def test_fence_renew(self) -> None:
-        """Whoever lost an event to another claim cannot renew it, the new holder can."""
+        """Whoever lost an event to another claim cannot renew it, the new holder can; on any instance."""
 
         def program(run: Lockstep, draw: Draw) -> None:
             stale = claimed(run, until=1)
+            run.use(1)
             (held,) = run.claim(now=at(run, 1), lease_until=at(run, 10))
+            run.use(draw(_INSTANCES))
             now = at(run, draw(st.integers(0, 5)))
             run.renew([stale], now=now, lease_until=at(run, 20))
             run.renew([held], now=now, lease_until=at(run, 20))
 
-        self.prove(program)
+        self.prove(program, instances=1 + self.capabilities.shared)
 
     def test_fence_reported(self) -> None:
         """After any report that leaves the event stored, the claim is worth nothing."""
@@ -117,16 +141,19 @@ class SettleChecks(SuiteBase):
     def test_fence_lease_end(self) -> None:
         """A claim is lost at the very end of its lease, and held until just before it."""
 
-        def program(run: Lockstep, draw: Draw) -> None:
+        def program(case: tuple[timedelta, SettlementKind | int], run: Lockstep, _: Draw) -> None:
+            offset, how = case
             claim = claimed(run, until=5)
-            offsets = [-run.step, timedelta(microseconds=-1), timedelta(0), run.step]
-            now = at(run, 5) + draw(st.sampled_from(offsets))
-            if draw(st.booleans()):
-                run.renew([claim], now=now, lease_until=at(run, 8))
+            now = at(run, 5) + offset
+            if isinstance(how, int):
+                run.renew([claim], now=now, lease_until=at(run, how))
             else:
-                run.settle([draw(reports(run, claim))], now=now)
+                run.settle([report(run, claim, how)], now=now)
 
-        self.prove(program, examples=30)
+        step = self.capabilities.resolution
+        offsets = [-step, timedelta(microseconds=-1), timedelta(0), step]
+        longer, shorter = 8, 0
+        self.prove_each(product(offsets, [longer, shorter, *SettlementKind]), program, examples=1)
 
     def test_settle_done(self) -> None:
         """The event is gone, and only this one."""

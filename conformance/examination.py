@@ -10,7 +10,7 @@ import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from inspect import getattr_static, isgenerator
+from inspect import getattr_static, isgenerator, signature
 from typing import Any, Final
 from unittest import SkipTest
 from weakref import WeakKeyDictionary
@@ -27,10 +27,12 @@ from futurama.backend import (
     Query,
     Settlement,
 )
+from futurama.conformance import watchdog
 from futurama.conformance.author import Author, Connect
 from futurama.conformance.failure import SetUpError, where
 from futurama.conformance.instance import OPERATIONS
 from futurama.conformance.strategies import START
+from futurama.conformance.watchdog import HangsError
 from futurama.errors import BackendUnavailableError
 
 __all__ = ["Examination", "examined", "has_connector", "to_do"]
@@ -162,6 +164,8 @@ def _examine(author: type[Author]) -> Examination:
         return Examination(trouble=trouble)
     except SetUpError as error:
         return Examination(trouble=str(error))
+    except HangsError as hangs:  # in one test, rather than in each that needs this operation
+        return Examination(trouble=str(hangs.broken))
     return Examination(unwritten=unwritten, connector=connector, connects=connects, version=version)
 
 
@@ -207,7 +211,39 @@ def _made(author: type[Author]) -> Iterator[EventBackend]:
             )
         if not isinstance(getattr(backend, "name", None), str):
             raise SetUpError(f'{type(backend).__name__}.name must be a str, such as "mysql"')
+        _check_signatures(backend)
         yield backend  # type: ignore[misc] # what it lacks is being examined
+
+
+def _check_signatures(backend: object) -> None:
+    """Whether each operation takes what the protocol says."""
+    name = type(backend).__name__
+    for operation, args, kwargs in _CALLS:
+        method = getattr(backend, operation, None)
+        if not callable(method):
+            continue
+        try:
+            signature(method).bind(*args, **kwargs)
+        except TypeError as error:
+            protocol = signature(getattr(EventBackend, operation))
+            raise SetUpError(
+                f"{name}.{operation}{signature(method)} does not take what the suite gives it "
+                f"({error}); EventBackend says {operation}{protocol}"
+            ) from None
+        except ValueError:  # written in C, without a signature
+            continue
+
+
+def _check_empty(backend: EventBackend) -> None:
+    try:
+        events = backend.find(Query()).events
+    except Exception:  # not written yet, or not rightly
+        return
+    if events:
+        raise SetUpError(
+            f"make_backend() gave a store that holds events already, such as {events[0].id!r}; "
+            "give each backend a new, empty store"
+        )
 
 
 def _looked_at(backend: EventBackend) -> tuple[Sequence[str], str]:
@@ -216,6 +252,7 @@ def _looked_at(backend: EventBackend) -> tuple[Sequence[str], str]:
     with _trouble_of("open() of the backend"):
         if not _is_written(backend, "open"):
             missing.add("open")
+    _check_empty(backend)
     for operation, args, kwargs in _CALLS:
         try:
             written = _is_written(backend, operation, *args, **kwargs)
@@ -243,7 +280,7 @@ def _is_written(backend: EventBackend, operation: str, *args: Any, **kwargs: Any
     if not callable(method):
         return False
     try:
-        method(*args, **kwargs)
+        watchdog.call(operation, method, *args, **kwargs)
     except NotImplementedError:
         return False
     return True
@@ -271,8 +308,9 @@ def _checked_connect(author: type[Author], backend: EventBackend) -> Connect | N
         return None
     if not has_connector(author):
         raise SetUpError(
-            f"capabilities say {' and '.join(needs)}: override connector() in {author.__name__}, so "
-            "that the suite can make a second instance on the same store, also in another process"
+            f"capabilities say {' and '.join(needs)}: override connector() in {author.__name__}, or "
+            "name such a function by --connector, so that the suite can make a second instance on "
+            "the same store, also in another process"
         )
     with _trouble_of(f"{author.__name__}.connector()"):
         given: object = author.connector(backend)

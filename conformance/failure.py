@@ -10,6 +10,7 @@ from typing import Final
 
 from futurama.conformance.laws import LAWS
 from futurama.conformance.literals import as_python
+from futurama.conformance.profile import how_to_repeat
 
 __all__ = ["SAME_STORE", "LawBroken", "SetUpError", "where"]
 
@@ -20,8 +21,9 @@ _SHOWN = 4000
 """How many characters of an expected or actual value are shown."""
 
 _SUITE = "futurama.conformance"
-_INSTALLED = tuple(
-    path for name, path in sysconfig.get_paths().items() if name in {"stdlib", "purelib", "platlib"}
+_INSTALLED = (
+    "<frozen ",  # the import system
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
 )
 """Where the code lies that no author of a backend has written."""
 
@@ -62,8 +64,10 @@ class LawBroken(AssertionError):  # noqa: N818 -- a finding, not an error of the
         ]
         if self.raised:
             lines += ["  raised in:", indent(self.raised, "    ")]
+        if again := how_to_repeat():
+            lines += [f"  again:    {again}"]
         if self.program:
-            lines += ["  program:", indent("\n".join(self.program), "    ")]
+            lines += ["  program:", *self.program]  # at the margin, so that it can be pasted
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:

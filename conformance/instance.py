@@ -1,16 +1,34 @@
-"""The author's backend as the tests call it: every call is counted, what is not written yet is waited for."""
+"""The author's backend as the tests call it.
+
+Every call is counted and watched, what is not written yet is waited for. The backend gets arguments
+of its own, so that the oracle, which gets the caller's, does not see what it does to them.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Final, cast
 from unittest import SkipTest
 
-from futurama.backend import EventBackend
+import attrs
 
-__all__ = ["CALLS", "OPERATIONS", "Calls", "Waits", "author_made", "instance"]
+from futurama.backend import EventBackend, Query
+from futurama.conformance import watchdog
+from futurama.conformance.failure import LawBroken
+from futurama.conformance.literals import as_python
+from futurama.conformance.returns import unfit_answer
+
+__all__ = [
+    "CALLS",
+    "OPERATIONS",
+    "ArgumentChangedError",
+    "Calls",
+    "Waits",
+    "author_made",
+    "instance",
+]
 
 OPERATIONS: Final = (
     "open",
@@ -37,6 +55,10 @@ class Waits(SkipTest):
         super().__init__(f"waits for {what}")
 
 
+class ArgumentChangedError(LawBroken):
+    """The backend changed what it was given."""
+
+
 class Calls:
     """How many calls this process, and those that it started, made on backends."""
 
@@ -55,7 +77,9 @@ CALLS: Final = Calls()
 
 
 def instance(backend: EventBackend, unwritten: Collection[str] = ()) -> EventBackend:
-    """``backend``, watched.
+    """``backend``, watched: its calls raise :class:`LawBroken` for what is wrong with them alone.
+
+    That is an answer of a type that the protocol does not have, and a change of what it was given.
 
     Args:
         backend: as the author's hooks made it.
@@ -81,4 +105,28 @@ class _Instance:
         if operation in self._unwritten:
             raise Waits(f"{operation}()")
         CALLS.add(1)
-        return getattr(self.inner, operation)(*args, **kwargs)
+        given = [_copy(value) for value in args]
+        answer = watchdog.call(operation, getattr(self.inner, operation), *given, **kwargs)
+        _check_unchanged(args, given)
+        if unfit := unfit_answer(operation, answer):
+            raise LawBroken(unfit.law, expected=unfit.expected, actual=unfit.actual)
+        return answer
+
+
+def _copy(value: Any) -> Any:
+    """The same, with lists of its own."""
+    if isinstance(value, list):
+        return list(value)
+    if isinstance(value, Query) and value.ids is not None:
+        return attrs.evolve(value, ids=_copy(value.ids))
+    return value
+
+
+def _check_unchanged(args: Sequence[Any], given: Sequence[Any]) -> None:
+    for before, after in zip(args, given, strict=True):
+        if before != after:
+            raise ArgumentChangedError(
+                "find.ids" if isinstance(before, Query) else "batch.positional",
+                expected=f"what was given stays as it was: {as_python(before)}",
+                actual=as_python(after),
+            )

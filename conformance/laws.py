@@ -57,7 +57,8 @@ _SUBJECTS: Final = {
     "isolation": "Isolation",
     "concurrency": "Concurrency",
     "shared": "Shared backends (where `capabilities.shared`)",
-    "crash": "Durable backends (where `capabilities.durable`)",
+    "durable": "Durable backends (where `capabilities.durable`)",
+    "crash": "Durable backends: crashes (where `capabilities.durable`)",
     "capabilities": "Capabilities",
 }
 
@@ -82,7 +83,11 @@ _ALL: Final = (
         "A payload of max_data_bytes is stored; of a batch with a longer one nothing is written, "
         "and InvalidEventError is raised.",
     ),
-    Law("time.rounds-up", "Given times are stored rounded up to a multiple of the resolution."),
+    Law(
+        "time.rounds-up",
+        "Trigger times, dues and ends of leases are stored rounded up to a multiple of the "
+        "resolution; a time of death may be rounded either way.",
+    ),
     Law(
         "time.never-early",
         "now and due_before are not rounded up: what is due a microsecond later is not handed out.",
@@ -159,7 +164,8 @@ _ALL: Final = (
     ),
     Law(
         "settle.bury",
-        "bury makes the event DEAD, with the reason and with now as its time of death.",
+        "bury makes the event DEAD, with the reason and with now, rounded up or down to the "
+        "resolution, as its time of death.",
     ),
     Law(
         "settle.release",
@@ -201,8 +207,8 @@ _ALL: Final = (
     Law("find.order", "Live events come by (due, id), then dead ones by (died, id)."),
     Law(
         "find.pages",
-        "A page has at most limit events; following next shows every match once and ends with None "
-        "on the last page.",
+        "A page has at most limit events; following next shows every match once, and next is None on "
+        "the page with the last one and on an empty page.",
     ),
     Law("count", "count tells how many events there are in each state, zeros included."),
     # Repeating
@@ -227,7 +233,7 @@ _ALL: Final = (
     Law("errors", "A valid call raises nothing."),
     Law("lifecycle.open", "open may be called again and changes nothing."),
     Law("lifecycle.close", "close may be called again; after open everything is there again."),
-    Law("lifecycle.now", "now() is aware UTC."),
+    Law("lifecycle.now", "now() is aware UTC, within ten minutes of this machine's clock."),
     Law("isolation", "Two stores do not see each other."),
     Law("concurrency.exclusive", "However calls overlap, an event has at most one live claim."),
     Law("concurrency.fence", "However calls overlap, a lost claim is told so and changes nothing."),
@@ -240,6 +246,10 @@ _ALL: Final = (
         "shared.one-store", "What one instance did, every other instance on the store sees at once."
     ),
     Law("shared.processes", "Processes that use one store at once keep the laws of concurrency."),
+    Law(
+        "durable.new-instance",
+        "What was acknowledged before close is there for a new instance, claims and dues included.",
+    ),
     Law("crash.acknowledged", "What was acknowledged is there after the process was killed."),
     Law(
         "capabilities.declared",

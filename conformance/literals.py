@@ -51,8 +51,11 @@ class _Writer:
                 return self._names[value]
             case Settlement():
                 return self._settlement(value)
-            case list() | tuple():
-                return _listed([self.text(item) for item in value])
+            case list():
+                return f"[{', '.join(_parts([self.text(item) for item in value]))}]"
+            case tuple():
+                parts = _parts([self.text(item) for item in value])
+                return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
             case Mapping():
                 items = (f"{self.text(k)}: {self.text(v)}" for k, v in value.items())
                 return f"{{{', '.join(items)}}}"
@@ -85,17 +88,17 @@ def _repeated(value: bytes | str) -> str | None:
     return None
 
 
-def _listed(items: Sequence[str]) -> str:
+def _parts(items: Sequence[str]) -> Sequence[str]:
     """A list of these expressions; runs of items that are alike, or count up, are drawn together."""
     if len(items) <= _FEW:
-        return f"[{', '.join(items)}]"
+        return items
     parts: list[str] = []
     start = 0
     while start < len(items):
         series, length = max(_series(items[start:]), key=lambda found: found[1])
         parts.append(series if length > 1 else items[start])
         start += length
-    return f"[{', '.join(parts)}]"
+    return parts
 
 
 def _series(items: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -6,10 +6,10 @@ item by item, and then compares everything that ``find`` shows.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 from unittest import SkipTest
 
@@ -25,17 +25,19 @@ from futurama.backend import (
     NewEvent,
     Query,
     Settlement,
-    State,
     StoredEvent,
 )
-from futurama.conformance import rules
+from futurama.conformance import blame, rules
 from futurama.conformance.author import Hooks
 from futurama.conformance.failure import SAME_STORE, LawBroken, where
+from futurama.conformance.instance import ArgumentChangedError
 from futurama.conformance.literals import as_python
-from futurama.conformance.model import Expected, Model, first_unmet
+from futurama.conformance.model import Expected, Model
+from futurama.conformance.pages import all_events
 from futurama.conformance.program import Program, Shown
-from futurama.conformance.returns import unfit_answer
+from futurama.conformance.returns import is_utc
 from futurama.conformance.rules import Stored
+from futurama.conformance.watchdog import HangsError
 from futurama.errors import InvalidEventError
 from futurama.events import CancelOutcome, RescheduleOutcome
 
@@ -43,29 +45,8 @@ __all__ = ["Lockstep"]
 
 T = TypeVar("T")
 
-_PAGE = 500
 _SKEW = timedelta(minutes=10)
 """Clocks differ, but by less than zones do."""
-_MICROSECOND = timedelta(microseconds=1)
-_ORDINARY = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2038, 1, 19, tzinfo=UTC))
-"""Instants outside are those that only a backend with a narrow column gets wrong."""
-_ROUNDED = ("due", "trigger_time", "lease_until", "died")
-_LAWS_OF_ABSENCE = {
-    "add.new",
-    "batch.nothing-else",
-    "cancel.absent",
-    "fence.gone",
-    "requeue.others",
-    "reschedule.absent",
-}
-_LAW_OF_FIELD: Mapping[str, str] = {
-    "trigger_type": "data.exact",
-    "created": "data.exact",
-    "lost": "lost.counted",
-}
-"""Fields that break this law when wrong, whatever the operation was."""
-_LAW_OF_CLAIMED: Mapping[str, str] = {"attempt": "claim.attempt", "due": "claim.lease"}
-"""The same, of an event that was just claimed."""
 
 
 class Lockstep:
@@ -256,7 +237,7 @@ class Lockstep:
     def now(self) -> None:
         """Compare the clock with this machine's."""
         now: object = self._call("now")
-        if not isinstance(now, datetime) or not _is_utc(now):
+        if not isinstance(now, datetime) or not is_utc(now):
             self._broken("lifecycle.now", "an aware datetime in UTC", now, Shown.ANSWER)
         here = datetime.now(UTC)
         if abs(now - here) > _SKEW:
@@ -283,8 +264,7 @@ class Lockstep:
         Whatever differs from the model afterwards breaks ``replay.<operation>``.
         """
         self.blame = f"replay.{operation}"
-        self.program.call(self._name, operation, *args, note="the reply is lost", **kwargs)
-        self._look(operation, *args, **kwargs)
+        self._call(operation, *args, note="the reply is lost", **kwargs)
         laws: dict[str, str] = {}
         otherwise = "batch.nothing-else"
         if operation == "claim":
@@ -293,7 +273,7 @@ class Lockstep:
             self.model.purge(*args, **kwargs)
             otherwise = "purge.before"
         else:
-            laws = _laws(getattr(self.model, operation)(*args, **kwargs))
+            laws = blame.laws_after(getattr(self.model, operation)(*args, **kwargs))
         self._compare_everything(laws, otherwise=otherwise)
         self.blame = None
 
@@ -309,10 +289,11 @@ class Lockstep:
         return answer
 
     def finish(self) -> None:
-        """Compare at the end of a program what was not compared after each call."""
-        if not self._is_compared:
-            self._compare_everything({}, otherwise="batch.nothing-else")
-        self.count()
+        """Like :meth:`check`, but what was compared after the last call need not be looked at again."""
+        if self._is_compared:
+            self.count()
+        else:
+            self.check()
 
     def check(self) -> None:
         """Compare everything that can be seen."""
@@ -332,16 +313,16 @@ class Lockstep:
     def _name(self) -> str:
         return "backend" if self._turn == 0 else f"other{self._turn}"
 
-    def _call(self, operation: str, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, operation: str, *args: Any, note: str = "", **kwargs: Any) -> Any:
         """Note the call and make it; whatever it raises breaks a law."""
-        self.program.call(self._name, operation, *args, **kwargs)
+        self.program.call(self._name, operation, *args, note=note, **kwargs)
         return self._look(operation, *args, **kwargs)
 
     def _look(self, operation: str, *args: Any, shown: Shown = Shown.NOTHING, **kwargs: Any) -> Any:
         """Make a call that is in the program already, or whose answer is ``shown`` at its end."""
         try:
-            answer = getattr(self.backend, operation)(*args, **kwargs)
-        except SkipTest:
+            return self._answer(operation, *args, shown=shown, **kwargs)
+        except (SkipTest, LawBroken):
             raise
         except NotImplementedError as error:
             self._broken(
@@ -354,18 +335,14 @@ class Lockstep:
             elif args and args[0] == []:
                 law = "batch.empty"
             self._broken(law, f"{operation}() succeeds", error, shown, cause=error)
-        if unfit := unfit_answer(operation, answer):
-            shown = Shown.ANSWER if shown is Shown.NOTHING else shown
-            self._broken("protocol.returns", *unfit, shown)
-        return answer
 
     def _refused(self, operation: str, *args: Any, **kwargs: Any) -> None:
         """Make a call with a payload that is too long."""
         self.program.call(self._name, operation, *args, **kwargs)
         self.program.refused()
         try:
-            actual = getattr(self.backend, operation)(*args, **kwargs)
-        except SkipTest:
+            actual = self._answer(operation, *args, shown=Shown.NOTHING, **kwargs)
+        except (SkipTest, LawBroken):
             raise
         except InvalidEventError:
             self._compare_everything({}, otherwise="data.limit")
@@ -373,6 +350,28 @@ class Lockstep:
         except Exception as error:  # any other error is the wrong one
             self._broken("data.limit", "InvalidEventError", error, Shown.NOTHING, cause=error)
         self._broken("data.limit", "InvalidEventError", actual, Shown.ANSWER)
+
+    def _answer(self, operation: str, *args: Any, shown: Shown, **kwargs: Any) -> Any:
+        """What the backend answers; what is wrong with this call alone is raised with the program.
+
+        Such a finding has its own law even while :attr:`blame` is set.
+        """
+        try:
+            return getattr(self.backend, operation)(*args, **kwargs)
+        except HangsError as hangs:
+            self._explain(hangs.broken, shown)
+            raise
+        except ArgumentChangedError as broken:
+            self._explain(broken, Shown.ARGUMENT)
+            raise
+        except LawBroken as broken:
+            self._explain(broken, Shown.ANSWER if shown is Shown.NOTHING else shown)
+            raise
+
+    def _explain(self, broken: LawBroken, shown: Shown) -> None:
+        """Add to a finding the calls that led to it."""
+        self.broken = True
+        broken.program = self.program.lines(shown, backend=self._name)
 
     def _fits(self, payloads: Sequence[bytes | None]) -> bool:
         limit = self.capabilities.max_data_bytes
@@ -382,27 +381,13 @@ class Lockstep:
         """Compare the answer to a batch, then everything else."""
         outcomes = [item.outcome for item in expected]
         if list(actual) != outcomes:
-            self._broken(self._law_of_answer(expected, actual), outcomes, actual, Shown.ANSWER)
+            law = blame.of_answer(expected, actual, self.model.events)
+            self._broken(law, outcomes, list(actual), Shown.ANSWER)
         self._compare_everything(
-            _laws(expected), otherwise="batch.nothing-else" if expected else "batch.empty"
+            blame.laws_after(expected),
+            otherwise="batch.nothing-else" if expected else "batch.empty",
         )
         return actual
-
-    def _law_of_answer(self, expected: Sequence[Expected[T]], actual: Sequence[T]) -> str:
-        """The law that a wrong answer to a batch breaks."""
-        if not expected:
-            return "batch.empty"
-        outcomes = [item.outcome for item in expected]
-        is_unique = len({item.id for item in expected}) == len(expected)
-        is_shuffled = is_unique and sorted(map(repr, actual)) == sorted(map(repr, outcomes))
-        if len(actual) != len(expected) or is_shuffled:
-            return "batch.positional"
-        wrong = next(i for i, item in enumerate(expected) if item.outcome != actual[i])
-        earlier = {item.id for item in expected[:wrong]}
-        law = "batch.in-order" if expected[wrong].id in earlier else expected[wrong].law
-        if law == "renew.extends" or law.startswith("settle."):
-            law = "fence.lease-end"  # refused, although it is held
-        return self._or_look_alike(law, expected[wrong].id)
 
     def _compare_handed_out(
         self,
@@ -415,56 +400,40 @@ class Lockstep:
     ) -> None:
         """Compare which events a claim handed out, and in what order."""
         wanted, got = [event.id for event in expected], [claim.id for claim in claims]
-        if wanted == got:
-            return
-        premature = (self._not_claimable(event_id, now, due_before) for event_id in got)
-        law = next((law for law in premature if law), "claim.order")
-        if len(got) > limit:
-            law = "claim.limit"
-        elif len(set(got)) < len(got):
-            law = "claim.exclusive"
-        elif law == "claim.order" and len(got) < len(wanted):
-            missing = next(event for event in expected if event.id not in got)
-            law = "claim.due" if missing.state is State.WAITING else "claim.lease"
-        self._broken(law, wanted, got, Shown.ANSWER)
-
-    def _not_claimable(self, event_id: str, now: datetime, due_before: datetime) -> str | None:
-        """The law by which this event must not be handed out; None if it may be."""
-        event = self.model.events.get(event_id)
-        if event is None or event.due is None:
-            return "claim.due"
-        if rules.claimable(event, now=now, due_before=due_before):
-            return None
-        bound = due_before if event.state is State.WAITING else now
-        if event.due - bound < self.step:
-            return "time.never-early"
-        if event.state is State.WAITING:
-            return "claim.due"
-        return "claim.look-ahead" if event.due <= due_before else "claim.exclusive"
+        if wanted != got:
+            law = blame.of_handed_out(
+                expected,
+                got,
+                self.model.events,
+                now=now,
+                due_before=due_before,
+                limit=limit,
+                step=self.step,
+            )
+            self._broken(law, wanted, got, Shown.ANSWER)
 
     def _compare_claim(self, before: Stored, after: Stored, claim: Claim) -> None:
-        """Compare the contents of one claim; the law of each field in the order of importance."""
+        """Compare the contents of one claim, the most important fields first."""
         key = (claim.id, claim.token)
         if not claim.token or key in self._tokens:
             self._broken(
                 "claim.token", "a token never used for this id before", claim.token, Shown.ANSWER
             )
         self._tokens.add(key)
-        wants: Sequence[tuple[str, object, str]] = (
-            ("attempt", after.attempt, "claim.attempt"),
-            ("lost_before", after.lost, "lost.for-good" if before.lost else "lost.counted"),
-            ("lease_until", after.due, "claim.lease"),
-            ("due", before.due, "claim.carries"),
-            ("trigger_time", before.trigger_time, "claim.carries"),
-            ("trigger_type", before.trigger_type, "claim.carries"),
-            ("payload", before.payload, "claim.carries"),
-            ("created", before.created, "claim.carries"),
-        )
-        for field, wanted, law in wants:
+        wants: Mapping[str, object] = {
+            "attempt": after.attempt,
+            "lost_before": after.lost,
+            "lease_until": after.due,
+            "due": before.due,
+            "trigger_time": before.trigger_time,
+            "trigger_type": before.trigger_type,
+            "payload": before.payload,
+            "created": before.created,
+        }
+        for field, wanted in wants.items():
             got = getattr(claim, field)
-            if got != wanted or (isinstance(got, datetime) and not _is_utc(got)):
-                if field in _ROUNDED:
-                    law = self._law_of_time(wanted, got, law)  # noqa: PLW2901 -- refined
+            if got != wanted:
+                law = blame.of_claim_field(field, wanted, got, was_lost=before.lost, step=self.step)
                 expected = f"{field} of {claim.id!r}: {as_python(wanted)}"
                 self._broken(law, expected, as_python(got), Shown.ANSWER)
 
@@ -481,23 +450,7 @@ class Lockstep:
             for stored, seen in zip(expected, actual, strict=True):
                 self._compare_event(stored, seen, "data.exact")
             return
-        law = "find.order" if sorted(wanted) == sorted(got) else "find.pages"
-        given = [
-            law
-            for law, criterion in {
-                "find.ids": query.ids,
-                "find.trigger-type": query.trigger_type,
-                "find.state": query.state,
-                "find.due": query.due_from or query.due_until,
-            }.items()
-            if criterion is not None
-        ]
-        unwanted = [event_id for event_id in got if event_id not in wanted]
-        if unwanted:
-            known = self.model.events.get(unwanted[0])
-            law = "batch.nothing-else" if known is None else first_unmet(known, query) or law
-        elif given and set(wanted) - set(got) and not is_paged:
-            law = given[0]
+        law = blame.of_found(query, wanted, got, self.model.events, is_paged=is_paged)
         self._broken(law, wanted, got, Shown.ANSWER)
 
     def _compare_everything(self, laws: Mapping[str, str], *, otherwise: str) -> None:
@@ -518,7 +471,8 @@ class Lockstep:
                 wanted = f"{event_id!r} is {'absent' if expected is None else 'there'}"
                 if self._turn and not seen:
                     wanted += f" ({SAME_STORE})"
-                self._broken(self._or_look_alike(law, event_id), wanted, actual or "it is absent")
+                law = blame.of_presence(law, event_id, self.model.events)
+                self._broken(law, wanted, actual or "it is absent")
             self._compare_event(expected, actual, law)
         wanted_order = [event.id for event in self.model.in_order()]
         if list(seen) != wanted_order:
@@ -526,19 +480,13 @@ class Lockstep:
 
     def _everything_seen(self) -> dict[str, StoredEvent]:
         """All events that the backend shows, in the order of its answer."""
-        query = Query(limit=_PAGE)
-        seen: dict[str, StoredEvent] = {}
-        while True:
-            page = self._look("find", query, shown=Shown.FIND)
-            for event in page.events:
-                if event.id in seen:
-                    self._broken("find.pages", "every event once", f"{event.id!r} twice")
-                seen[event.id] = event
-            if page.next is None:
-                return seen
-            if not page.events:
-                self._broken("find.pages", "no further page behind an empty one", page)
-            query = attrs.evolve(query, after=page.next)
+        look = partial(self._look, "find", shown=Shown.FIND)
+        try:
+            return {event.id: event for event in all_events(look)}
+        except LawBroken as broken:
+            if not broken.program:
+                self._broken(broken.law, broken.expected, broken.actual)
+            raise
 
     def _compare_event(self, expected: Stored, actual: StoredEvent, law: str) -> None:
         if (
@@ -552,57 +500,12 @@ class Lockstep:
         visible = expected.visible()
         for field in attrs.fields(StoredEvent):
             wanted, got = getattr(visible, field.name), getattr(actual, field.name)
-            if wanted == got and (not isinstance(got, datetime) or _is_utc(got)):
-                continue
-            law = self._law_of_field(field.name, wanted, got, law)
-            self._broken(
-                law if law == "add.new" else self._or_look_alike(law, actual.id),
-                f"{field.name} of {actual.id!r}: {as_python(wanted)}",
-                as_python(got),
-            )
-
-    def _law_of_field(self, field: str, expected: Any, actual: Any, law: str) -> str:
-        """The law that a wrong field breaks, given the law that the last call obeyed."""
-        if field in _ROUNDED:
-            law = self._law_of_time(expected, actual, law)
-        if field == "created" and not _is_utc(actual):
-            return "time.utc"
-        if field == "owner" and expected is not None:
-            return "data.exact"
-        if field == "lost" and expected and law not in {"claim.carries", "add.replace-claimed"}:
-            return "lost.for-good"
-        if field == "payload" and law == "add.new":
-            return "data.exact"
-        if law in {"add.replace-claimed", "batch.nothing-else"} or law.startswith("time."):
-            return law
-        law = _LAW_OF_FIELD.get(field, law)
-        return _LAW_OF_CLAIMED.get(field, law) if law == "claim.carries" else law
-
-    def _law_of_time(self, expected: Any, actual: Any, law: str) -> str:
-        """``law``, unless the way in which a time is wrong names a better one."""
-        if not isinstance(expected, datetime) or not isinstance(actual, datetime):
-            return law
-        if not _is_utc(actual) or _is_of_another_zone(expected, actual):
-            return "time.utc"
-        # Microseconds leave nothing to round, so there a difference has another reason.
-        if abs(expected - actual) <= self.step and self.step > _MICROSECOND:
-            return "time.rounds-up"
-        if _has_lost_digits(expected, actual):
-            return "time.rounds-up"
-        if not _ORDINARY[0] <= expected <= _ORDINARY[1]:
-            return "time.extremes"
-        return law
-
-    def _or_look_alike(self, law: str, event_id: str) -> str:
-        """``id.byte-exact`` if another id was likely taken for this one, else ``law``.
-
-        Likely it is only where this event should have been absent, or left alone.
-        """
-        if law not in _LAWS_OF_ABSENCE:
-            return law
-        alike = _careless(event_id)
-        others = (other for other in self.model.events if other != event_id)
-        return "id.byte-exact" if any(_careless(other) == alike for other in others) else law
+            if wanted != got:
+                law = blame.of_field(field.name, wanted, got, law, self.step)
+                if law != "add.new":
+                    law = blame.of_presence(law, actual.id, self.model.events)
+                expected_field = f"{field.name} of {actual.id!r}: {as_python(wanted)}"
+                self._broken(law, expected_field, as_python(got))
 
     def _broken(
         self,
@@ -629,36 +532,3 @@ class Lockstep:
             program=self.program.lines(shown, backend=self._name),
             raised=where(cause) if cause is not None else "",
         ) from cause
-
-
-def _laws(expected: Sequence[Expected[Any]]) -> dict[str, str]:
-    """By which law each event that a batch names is as it is afterwards."""
-    laws: dict[str, str] = {}
-    for item in expected:
-        laws[item.id] = "batch.in-order" if item.id in laws else item.law
-    return laws
-
-
-def _is_of_another_zone(expected: datetime, actual: datetime) -> bool:
-    """Whether it is as much too early or too late as a zone may be; nothing else of the suite is."""
-    shift = abs(expected - actual)
-    return timedelta(0) < shift <= timedelta(hours=14) and not shift % timedelta(minutes=15)
-
-
-def _has_lost_digits(expected: datetime, actual: datetime) -> bool:
-    """Whether a column of milliseconds or seconds, where more are declared, makes one of the other."""
-    return (
-        abs(expected - actual) < timedelta(seconds=1)
-        and expected.microsecond > 999
-        and actual.microsecond % 1000 == 0
-    )
-
-
-def _careless(event_id: str) -> str:
-    """What a careless collation compares: no case, no accents, no padding, nothing after NUL."""
-    decomposed = unicodedata.normalize("NFKD", event_id.partition("\0")[0].strip())
-    return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
-
-
-def _is_utc(value: datetime) -> bool:
-    return value.utcoffset() == timedelta(0)

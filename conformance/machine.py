@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 from futurama.backend import Capabilities, Claim, Move, Query, Settlement, State
 from futurama.conformance.base import Draw, plain_failures
 from futurama.conformance.failure import LawBroken
-from futurama.conformance.profile import profile
+from futurama.conformance.profile import profile, seeded
 from futurama.conformance.scenes import IF_EXISTS
 from futurama.conformance.shrinking import Recorder, shortest
 from futurama.conformance.stage import Stage
@@ -40,8 +40,9 @@ _STATES = st.lists(st.sampled_from(["dead", "lost", "claimed", "waiting"]), max_
 _AGES = st.lists(st.integers(0, _RECENT - 1), min_size=1, max_size=2)
 _BACK = st.integers(0, 3)
 _IS_LOST = st.sampled_from([False] * 9 + [True])
+_IS_TUPLE = st.sampled_from([False] * 5 + [True])
 _MOSTLY = st.sampled_from([True] * 3 + [False])
-_LIMITS = st.sampled_from([1, 2, 3, 4, 2**31 - 1])
+_LIMITS = st.sampled_from([1, 2, 3, 4, 1000])
 _ANY_TYPE = _perhaps(st.sampled_from(TYPES))
 _ANY_STATE = _perhaps(st.sampled_from(State))
 _OWNERS = st.sampled_from(OWNERS)
@@ -87,8 +88,8 @@ def run_programs(
     settings = profile().settings(examples=examples, shrinks=False)
     try:
         with plain_failures(stage):
-            for _ in range(profile().times):  # one long run would fill the memory with its tree
-                run_state_machine_as_test(programs, settings=settings)
+            for number in range(profile().times):  # one long run would fill the memory
+                run_state_machine_as_test(seeded(programs, number), settings=settings)
     except LawBroken as broken:
         raise shortest(stage, programs.latest.recorder.steps, broken) from None
 
@@ -107,6 +108,21 @@ class _Machine(RuleBasedStateMachine):
         self.ids: Sequence[str] = _PLAIN
         self.claims: list[Claim] = []
         self.made: list[tuple[str, Sequence[Any], dict[str, Any]]] = []
+        self._calls: Mapping[str, Callable[[Draw], None]] = {
+            "add": self._add,
+            "again": self._again,
+            "cancel": self._cancel,
+            "claim": self._claim,
+            "exceed": self._exceed,
+            "find": self._find,
+            "purge": self._purge,
+            "renew": self._renew,
+            "reopen": self._reopen,
+            "requeue": self._requeue,
+            "reschedule": self._reschedule,
+            "settle": self._settle,
+            "use": self._use,
+        }
 
     @initialize(ids=st.just(_PLAIN) | _ALIKE, states=_STATES)
     def start(self, ids: Sequence[str], states: Sequence[str]) -> None:
@@ -124,14 +140,20 @@ class _Machine(RuleBasedStateMachine):
 
     @rule(operation=st.sampled_from(_OPERATIONS), data=st.data())
     def call(self, operation: str, data: st.DataObject) -> None:
-        getattr(self, f"_{operation}")(data.draw)
+        self._calls[operation](data.draw)
 
     def teardown(self) -> None:
         if not self.recorder.run.broken:
             self.recorder.call("finish")
 
     def _make(self, draw: Draw, operation: str, *args: Any, **kwargs: Any) -> None:
-        """Make a call whose reply may get lost, and which may be repeated later."""
+        """Make a call whose reply may get lost, and which may be repeated later.
+
+        A batch is mostly a list, but any sequence will do.
+        """
+        is_tuple = draw(_IS_TUPLE)
+        if args and is_tuple:
+            args = (tuple(args[0]), *args[1:])
         self.made.append((operation, args, kwargs))
         if draw(_IS_LOST):
             self.recorder.call("lose_reply", operation, *args, **kwargs)

@@ -106,14 +106,10 @@ class Model:
 
     def purge(self, *, before: datetime) -> set[str]:
         """The ids of the events that it removed."""
-        purged = {
-            event.id
-            for event in self.events.values()
-            if event.died is not None and event.died < before
-        }
-        for event_id in purged:
-            del self.events[event_id]
-        return purged
+        ids = set(self.events)
+        for event_id in ids:
+            self._decide(event_id, rules.purge, before=before)
+        return ids - self.events.keys()
 
     def find(self, query: Query) -> list[Stored]:
         """Every match, in order; pages and ``query.limit`` are the caller's business."""

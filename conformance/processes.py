@@ -11,15 +11,17 @@ from typing import Any, TypeAlias
 
 from futurama.backend import EventBackend
 from futurama.conformance.author import Connect
-from futurama.conformance.failure import where
+from futurama.conformance.failure import LawBroken, where
 from futurama.conformance.history import Step
 from futurama.conformance.instance import CALLS, instance
+from futurama.conformance.watchdog import HangsError, watchdog
 from futurama.conformance.workload import Plan, read_all, work
 
 __all__ = ["Child", "ChildFailedError", "Job", "child", "run_processes"]
 
 _PATIENCE_SECONDS = 60.0
-"""How long a child may be silent; starting one takes a second, a busy machine needs longer."""
+"""How long a child may be silent. Starting one takes a second, a busy machine needs longer; a worker
+says nothing until the plan's time is up, or until it has lost its own patience with a call."""
 
 _DIED = (
     "it ended without a word; can it import what it needs, and does the script that started it "
@@ -37,6 +39,7 @@ class Child:
         self._process = process
         self._pipe = pipe
         self._is_killed = False
+        self._has_spoken = False
 
     def send(self, message: object) -> None:
         """Send ``message`` to the child."""
@@ -50,15 +53,17 @@ class Child:
             ChildFailedError: it failed, or is silent for too long.
         """
         if not self._pipe.poll(_PATIENCE_SECONDS):
-            raise ChildFailedError(f"it said nothing for {_PATIENCE_SECONDS:.0f} seconds")
+            what = f"it said nothing for {_PATIENCE_SECONDS:.0f} seconds"
+            raise ChildFailedError(what, had_begun=self._has_spoken)
         try:
             message = self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError) as error:  # OSError: it was killed in the middle of a message
             if self._is_killed:
-                raise
-            raise ChildFailedError(_DIED) from None
+                raise EOFError from error
+            raise ChildFailedError(_DIED, had_begun=self._has_spoken) from None
         if isinstance(message, ChildFailedError):
             raise message
+        self._has_spoken = True
         return message
 
     def kill(self) -> None:
@@ -74,13 +79,22 @@ class ChildFailedError(Exception):
     Attributes:
         what: the exception that it died of.
         raised: where that was raised.
+        broken: the law that it found broken, if that was it.
         had_begun: whether it had an open backend by then.
     """
 
-    def __init__(self, what: str, raised: str = "", *, had_begun: bool = False) -> None:
+    def __init__(
+        self,
+        what: str,
+        raised: str = "",
+        *,
+        had_begun: bool = False,
+        broken: LawBroken | None = None,
+    ) -> None:
         super().__init__(what, raised)
         self.what = what
         self.raised = raised
+        self.broken = broken
         self.had_begun = had_begun
 
 
@@ -109,13 +123,16 @@ def _main(work_to_do: bytes, pipe: Connection) -> None:
     has_begun = False
     try:
         connect, job = pickle.loads(work_to_do)
-        backend = instance(connect())
-        backend.open()
-        has_begun = True
-        job(backend, pipe)
-        backend.close()
+        with watchdog():
+            backend = instance(connect())
+            backend.open()
+            has_begun = True
+            job(backend, pipe)
+            backend.close()
     except BaseException as error:  # the parent must learn of it, whatever it is
-        pipe.send(ChildFailedError(repr(error), where(error), had_begun=has_begun))
+        found = error.broken if isinstance(error, HangsError) else error
+        broken = found if isinstance(found, LawBroken) else None
+        pipe.send(ChildFailedError(repr(error), where(error), had_begun=has_begun, broken=broken))
 
 
 def run_processes(connect: Connect, plan: Plan, count: int) -> Sequence[Step]:

@@ -8,10 +8,14 @@ from enum import Enum
 import attrs
 
 from futurama.backend import Claim
+from futurama.conformance import zones
 from futurama.conformance.author import Hooks
 from futurama.conformance.literals import as_python
 
 __all__ = ["Program", "Shown"]
+
+_RECONNECT = "connector"
+"""Stands among the operations for the making of a new instance."""
 
 
 class Shown(Enum):
@@ -20,6 +24,8 @@ class Shown(Enum):
     NOTHING = "nothing"
     """The last call raises, or nothing can be printed."""
     ANSWER = "answer"
+    ARGUMENT = "argument"
+    """What the last call made of what it was given."""
     FIND = "find"
     COUNT = "count"
 
@@ -67,6 +73,8 @@ class Program:
                 body.append(f"print({self._batches[last][0]})")
             case Shown.ANSWER if body:
                 body[-1] = f"print({_text(self._calls[last], names)})"
+            case Shown.ARGUMENT:
+                body[-1:] = _around(self._calls[last], names)
             case Shown.FIND:
                 body.append(f'print(*{backend}.find(Query(limit=500)).events, sep="\\n")')
             case Shown.COUNT:
@@ -78,6 +86,7 @@ class Program:
             "from futurama.backend import *",
             *(["from futurama.errors import InvalidEventError"] if self._refused else []),
             *self._hooks.imports,
+            *zones.as_program(),
             "at = datetime.fromisoformat",
             "",
             f"with {self._hooks.make} as backend:",
@@ -107,18 +116,41 @@ class Program:
         """The last call noted has to raise ``InvalidEventError``."""
         self._refused.add(len(self._calls) - 1)
 
+    def reconnected(self) -> None:
+        """From here on the first instance is a new one on the same store."""
+        self.call("backend", _RECONNECT)
+
     def claimed(self, claims: Sequence[Claim]) -> None:
         """The last call noted was a ``claim`` and returned ``claims``: later calls can name them."""
         self._batches[len(self._calls) - 1] = (f"batch{len(self._batches) + 1}", claims)
 
     def _line(self, index: int, names: Mapping[Claim, str]) -> str:
         call = self._calls[index]
+        if call.operation == _RECONNECT:
+            return f"{call.backend} = {self._hooks.connect}"
         text = _text(call, names)
         if index in self._batches:
             text = f"{self._batches[index][0]} = {text}"
         if index in self._refused:
             text = f"with suppress(InvalidEventError): {text}"
         return f"{text}  # {call.note}" if call.note else text
+
+
+def _around(call: _Call, names: Mapping[Claim, str]) -> Sequence[str]:
+    """The call, and its first argument before and after it."""
+    given, *others = call.args
+    around = attrs.evolve(call, args=[_Name("given"), *others])
+    return [f"given = {as_python(given, names)}", _text(around, names), "print(given)"]
+
+
+class _Name:
+    """A variable in the place of an argument."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
 
 
 def _text(call: _Call, names: Mapping[Claim, str]) -> str:

@@ -77,6 +77,8 @@ def _remark(result: Result, status: Status) -> str:
         return ": not declared, and proven not to be there"
     if status is Status.UNCHECKABLE:
         return ": not declared, and nobody can prove that it is not there"
+    if status is Status.DEVIATES:
+        return f": {result.detail}"
     return ""
 
 
@@ -85,7 +87,7 @@ def _details(report: Report) -> Iterator[str]:
     shown: set[str] = set()
     for result in sorted(report.results, key=lambda result: result.status is Status.UNDECIDED):
         key = result.broken.law if result.broken else result.detail
-        is_said = result.status in {Status.WAITS, *_FINE}
+        is_said = result.status is Status.WAITS or result.status.is_fine
         if key and not is_said and key not in shown:
             shown.add(key)
             yield result.detail
@@ -95,10 +97,8 @@ def _summary(report: Report) -> str:
     numbers = Counter(report.laws().values())
     counted = ", ".join(f"{numbers[status]} {status}" for status in Status if numbers[status])
     missing = f" of {len(LAWS)}" if len(report.laws()) < len(LAWS) else ""
+    head = "interrupted; " if report.is_interrupted else ""
     return (
-        f"{len(report.laws())}{missing} laws: {counted}; {report.calls:,} calls on the backend "
+        f"{head}{len(report.laws())}{missing} laws: {counted}; {report.calls:,} calls on the backend "
         f"in {report.seconds:.1f} s"
     )
-
-
-_FINE = {status for status in Status if status.is_fine}

@@ -12,15 +12,15 @@ from unittest import SkipTest
 import attrs
 
 from futurama.backend import Capabilities, EventBackend
-from futurama.conformance.author import Connect, Hooks
+from futurama.conformance.author import Connect, Hooks, imports_of
 from futurama.conformance.base import Status
 from futurama.conformance.examination import examined
 from futurama.conformance.failure import LawBroken, SetUpError
 from futurama.conformance.instance import CALLS, Waits
 from futurama.conformance.laws import LAWS, name_of_test
-from futurama.conformance.suite import BackendConformance, names_of_tests
+from futurama.conformance.suite import BackendConformance, names_of_tests, why_it_deviates
 
-__all__ = ["Report", "Result", "check", "check_suite"]
+__all__ = ["Report", "Result", "check", "check_suite", "results_of"]
 
 _LAW_OF_TEST = {name_of_test(law): law for law in LAWS}
 _FIRST = "test_suite_is_set_up"
@@ -57,15 +57,18 @@ class Report:
     Attributes:
         results: of each test, in the order of the laws.
         version: of the server or library below the backend, where it can say so; else empty.
+        is_interrupted: whether there would have been more results.
     """
 
     results: Sequence[Result]
     version: str = ""
+    is_interrupted: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether every law that can be checked holds."""
-        return all(result.status.is_fine for result in self.results)
+        is_fine = all(result.status.is_fine for result in self.results)
+        return is_fine and not self.is_interrupted
 
     @property
     def broken_laws(self) -> set[str]:
@@ -118,7 +121,7 @@ def suite_of(
 ) -> type[BackendConformance]:
     """A subclass of the suite that is made of functions; for the arguments see :func:`check`."""
     hooks = Hooks(
-        imports=list(_imports(make_backend, connector)),
+        imports=list(dict.fromkeys(_imports(make_backend, connector))),
         make=f"{_name(make_backend)}()",
         connect=f"{_name(connector)}(backend)()",
     )
@@ -145,19 +148,28 @@ def check_suite(
         laws: the ids of the laws to check; everything if None.
         progress: called before each test with its name, its number and how many there are.
     """
-    results: list[Result] = []
-    names = list(_names(laws))
-    for number, name in enumerate(names):
-        if progress is not None:
-            progress(name, number, len(names))
-        results.append(_run(suite, name))
-    if laws is not None and not any(result.status is Status.WAITS for result in results):
-        del results[0]  # nobody asked for it
+    results = list(results_of(suite, laws=laws, progress=progress))
     return Report(results, examined(suite).version)
 
 
+def results_of(
+    suite: type[BackendConformance],
+    *,
+    laws: Collection[str] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Iterator[Result]:
+    """What :func:`check_suite` finds, as soon as it is found."""
+    names = [_FIRST, *_names(laws)]
+    for number, name in enumerate(names):
+        if progress is not None:
+            progress(name, number, len(names))
+        result = _run(suite, name)
+        was_asked_for = laws is None or name != _FIRST
+        if was_asked_for or result.status is Status.BROKEN:
+            yield result
+
+
 def _names(laws: Collection[str] | None) -> Iterator[str]:
-    yield _FIRST
     if laws is None:
         yield from _LAW_OF_TEST
         yield from sorted(set(names_of_tests()) - _LAW_OF_TEST.keys() - {_FIRST})
@@ -191,13 +203,15 @@ def _found(suite: type[BackendConformance], name: str) -> Result:
     except Exception as error:  # of the author's hooks, or of the suite itself
         detail = "".join(traceback.format_exception(error)).rstrip()
         return Result(test=name, law=law, status=Status.BROKEN, detail=detail)
+    if reason := why_it_deviates(getattr(suite, name)):
+        return Result(test=name, law=law, status=Status.DEVIATES, detail=reason)
     return Result(test=name, law=law, status=test.status)
 
 
 def _imports(*functions: Any) -> Iterator[str]:
     for function in functions:
         if _name(function) != _NAMELESS:
-            yield f"from {function.__module__} import {function.__qualname__.partition('.')[0]}"
+            yield from imports_of(function)
 
 
 _NAMELESS = "..."

@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from futurama.backend import Claim, IfExists, NewEvent, Settlement
+from futurama.backend import Claim, IfExists, Move, NewEvent, Settlement, SettlementKind
 from futurama.conformance.lockstep import Lockstep
 from futurama.conformance.strategies import START
 from futurama.times import EARLIEST
 
 __all__ = [
+    "CHANGES",
     "IF_EXISTS",
     "LEASE_ENDS",
     "SOME_STATES",
     "STATES",
     "at",
+    "change",
     "claimed",
     "dead",
     "enter",
     "event",
     "lost",
     "population",
+    "report",
     "reports",
     "waiting",
 ]
 
 STATES = ("waiting", "claimed", "lost", "dead")
 """What :func:`enter` can bring an event into."""
+
+CHANGES: Mapping[str, str] = {
+    "renew": "claimed",
+    "settle": "claimed",
+    "claim": "waiting",
+    "add": "waiting",
+    "cancel": "waiting",
+    "reschedule": "waiting",
+    "requeue": "dead",
+    "purge": "dead",
+}
+"""Every operation that changes events, and the state of an event that :func:`change` changes by it.
+
+Claims come first: while instances are new, two that count from one give the same tokens.
+"""
+
+_SIMPLEST_FIRST = (
+    SettlementKind.DONE,
+    SettlementKind.RELEASE,
+    SettlementKind.RETRY,
+    SettlementKind.BURY,
+)
 
 SOME_STATES: SearchStrategy[Sequence[str]] = st.sampled_from(
     [["waiting"], ["claimed"], ["lost"], ["dead"], *[STATES] * 8]
@@ -116,13 +141,37 @@ def population(run: Lockstep, states: Sequence[str]) -> list[Claim]:
     return [claim for state, claim in claims.items() if state == "claimed" and claim is not None]
 
 
+def report(run: Lockstep, claim: Claim, kind: SettlementKind) -> Settlement:
+    """A report of this kind; what is retried is due at step 3."""
+    return {
+        SettlementKind.DONE: Settlement.done(claim),
+        SettlementKind.RELEASE: Settlement.release(claim),
+        SettlementKind.RETRY: Settlement.retry(claim, at(run, 3), b"retried"),
+        SettlementKind.BURY: Settlement.bury(claim, "why"),
+    }[kind]
+
+
 def reports(run: Lockstep, claim: Claim) -> SearchStrategy[Settlement]:
     """One report of each kind."""
-    return st.sampled_from(
-        [
-            Settlement.done(claim),
-            Settlement.release(claim),
-            Settlement.retry(claim, at(run, 3), b"retried"),
-            Settlement.bury(claim, "why"),
-        ]
-    )
+    return st.sampled_from([report(run, claim, kind) for kind in _SIMPLEST_FIRST])
+
+
+def change(run: Lockstep, operation: str, claims: Sequence[Claim]) -> None:
+    """Make a call of one of :data:`CHANGES` after :func:`population`, whose claims are ``claims``."""
+    match operation:
+        case "add":
+            run.add([event(run, "waiting", payload=b"new")], if_exists="replace")
+        case "cancel":
+            run.cancel([*STATES])
+        case "reschedule":
+            run.reschedule([Move(id="waiting", trigger_time=at(run, 30), payload=b"moved")])
+        case "claim":
+            run.claim(now=at(run, 20), lease_until=at(run, 40))
+        case "renew":
+            run.renew(claims, now=at(run, 1), lease_until=at(run, 11))
+        case "settle":
+            run.settle([Settlement.retry(claim, at(run, 3)) for claim in claims], now=at(run, 1))
+        case "requeue":
+            run.requeue([*STATES], now=at(run, 5))
+        case "purge":
+            run.purge(before=at(run, 99))

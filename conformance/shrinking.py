@@ -40,13 +40,22 @@ class _Held:
 
 
 @attrs.frozen
+class _Report:
+    """A settlement in such a program: like this one, but of the claim of that name."""
+
+    held: _Held
+    like: Settlement
+
+
+@attrs.frozen
 class _Step:
     """One call of a method of :class:`Lockstep`, or of a scene.
 
     Attributes:
         number: its place in the program as it was found.
         method: its name.
-        args, kwargs: its arguments, with :class:`_Held` in the place of claims.
+        args, kwargs: its arguments, with :class:`_Held` in the place of claims, and
+            :class:`_Report` in that of settlements.
     """
 
     number: int
@@ -160,12 +169,21 @@ def _shorter(steps: Sequence[_Step]) -> Iterator[Sequence[_Step]]:
             for simpler in _SIMPLER[state]:
                 entered = attrs.evolve(step, args=[simpler, event_id])
                 yield [*steps[:index], entered, *steps[index + 1 :]]
-        for place, batch in enumerate(step.args):
-            if isinstance(batch, list) and len(batch) > 1 and step.method != "enter":
-                for item in range(len(batch)):
-                    args = list(step.args)
-                    args[place] = batch[:item] + batch[item + 1 :]
-                    yield [*steps[:index], attrs.evolve(step, args=args), *steps[index + 1 :]]
+        if step.method != "enter":
+            for shorter in _shorter_batches(step.args):
+                yield [*steps[:index], attrs.evolve(step, args=shorter), *steps[index + 1 :]]
+
+
+def _shorter_batches(args: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The arguments with a list for a tuple, or without one item of a batch."""
+    for index, batch in enumerate(args):
+        before, after = args[:index], args[index + 1 :]
+        if isinstance(batch, tuple):
+            yield [*before, list(batch), *after]
+        if isinstance(batch, list | tuple) and len(batch) > 1:
+            for item in range(len(batch)):
+                fewer = type(batch)(one for place, one in enumerate(batch) if place != item)
+                yield [*before, fewer, *after]
 
 
 _SIMPLER: Final[Mapping[str, Sequence[str]]] = {
@@ -188,15 +206,15 @@ def _plain(value: Any) -> Any:
         case str():
             return _PLAIN_IDS.get(value, value)
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return type(value)(_plain(item) for item in value)
         case dict():
             return {key: _plain(item) for key, item in value.items()}
         case NewEvent() | Move():
             return attrs.evolve(value, id=_plain(value.id))
         case Query() if value.ids is not None:
             return attrs.evolve(value, ids=_plain(value.ids))
-        case Settlement():
-            return attrs.evolve(value, claim=_plain(value.claim))
+        case _Report():
+            return attrs.evolve(value, held=_plain(value.held))
         case _Held():
             return attrs.evolve(value, event_id=_plain(value.event_id))
     return value
@@ -212,9 +230,9 @@ def _named(value: Any, held: Mapping[Claim, _Held]) -> Any:
         case Claim():
             return held[value]
         case Settlement():
-            return attrs.evolve(value, claim=held[value.claim])  # type: ignore[arg-type] # for now
+            return _Report(held[value.claim], value)
         case list() | tuple():
-            return [_named(item, held) for item in value]
+            return type(value)(_named(item, held) for item in value)
         case dict():
             return {key: _named(item, held) for key, item in value.items()}
     return value
@@ -227,10 +245,10 @@ def _filled(value: Any, claims: Mapping[_Held, Claim]) -> Any:
             if value not in claims:
                 raise _GoneError
             return claims[value]
-        case Settlement():
-            return attrs.evolve(value, claim=_filled(value.claim, claims))
-        case list():
-            return [_filled(item, claims) for item in value]
+        case _Report():
+            return attrs.evolve(value.like, claim=_filled(value.held, claims))
+        case list() | tuple():
+            return type(value)(_filled(item, claims) for item in value)
         case dict():
             return {key: _filled(item, claims) for key, item in value.items()}
     return value

@@ -214,7 +214,7 @@ class Values:
             Move,
             id=ids,
             trigger_time=st.none() | self.mostly_near,
-            payload=st.none() | self.payloads,
+            payload=st.none() | st.just(b"") | self.payloads,
         )
 
     @cached_property

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import wraps
+from inspect import getattr_static
 from typing import Any, TypeVar
 from unittest import SkipTest
 
 from futurama.conformance.check_add import AddChecks
+from futurama.conformance.check_capabilities import CapabilityChecks
 from futurama.conformance.check_changes import ChangeChecks
 from futurama.conformance.check_claim import ClaimChecks
 from futurama.conformance.check_concurrency import ConcurrencyChecks
@@ -22,8 +24,9 @@ from futurama.conformance.failure import LawBroken, SetUpError
 from futurama.conformance.instance import Waits
 from futurama.conformance.machine import run_programs
 from futurama.conformance.stage import Stage
+from futurama.conformance.watchdog import HangsError, watchdog
 
-__all__ = ["BackendConformance", "deviates", "names_of_tests"]
+__all__ = ["BackendConformance", "deviates", "names_of_tests", "why_it_deviates"]
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,12 +34,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PROGRAMS = 100
 _REASON = "__deviates_because__"
 _SET_UP = "test_suite_is_set_up"
+_HOOKS = {"capabilities", "make_backend", "connector", "hooks"}
+"""What a subclass is there to define."""
 
 
 def deviates(reason: str) -> Callable[[F], F]:
-    """Mark a test of the suite that a subclass overrides, and say why; the reason is for readers.
+    """Mark a test of the suite that a subclass overrides, and say why.
 
-    An override without this mark fails ``test_suite_is_whole``.
+    An override without this mark fails ``test_suite_is_whole``; one with it is reported as
+    "deviates", with the reason, instead of "held".
     """
     if not reason.strip():
         raise ValueError("deviates() needs a reason")
@@ -46,6 +52,12 @@ def deviates(reason: str) -> Callable[[F], F]:
         return function
 
     return mark
+
+
+def why_it_deviates(test: Callable[..., Any]) -> str:
+    """The reason given to :func:`deviates`; empty for a test that is not marked."""
+    reason: str = getattr(test, _REASON, "")
+    return reason
 
 
 def _each_test_begins_and_ends_well(cls: C) -> C:
@@ -64,13 +76,17 @@ def _well_behaved(test: Callable[[Any], None]) -> Callable[[Any], None]:
     @wraps(test)
     def run(self: Any) -> None:
         __tracebackhide__ = True
-        state = examined(type(self))
-        if state.unreachable:
-            raise SkipTest(state.unreachable)
-        if state.trouble and test.__name__ != _SET_UP:
-            raise Waits(_SET_UP)
+        found: LawBroken | SetUpError
         try:
-            return test(self)
+            with watchdog():
+                state = examined(type(self))
+                if state.unreachable:
+                    raise SkipTest(state.unreachable)
+                if state.trouble and test.__name__ != _SET_UP:
+                    raise Waits(_SET_UP)
+                return test(self)
+        except HangsError as hangs:
+            found = hangs.broken
         except (LawBroken, SetUpError) as error:
             found = error
         raise found.with_traceback(None) from None
@@ -88,8 +104,9 @@ class BackendConformance(
     ChangeChecks,
     FindChecks,
     ReplayChecks,
-    ConcurrencyChecks,
     LifecycleChecks,
+    ConcurrencyChecks,
+    CapabilityChecks,
 ):
     """Every law, tested on the backend that ``make_backend`` makes.
 
@@ -113,13 +130,13 @@ class BackendConformance(
             raise SetUpError(trouble)
 
     def test_suite_is_whole(self) -> None:
-        """No test of the suite was overridden or removed without a reason."""
+        """No test of the suite was overridden or removed without a reason, nor any of its tools."""
         cls = type(self)
-        missing = [name for name in names_of_tests() if not _is_ours_or_marked(cls, name)]
+        missing = [name for name in dir(BackendConformance) if not _is_ours_or_marked(cls, name)]
         if missing:
             raise SetUpError(
-                f"{cls.__name__} overrides {', '.join(missing)}; remove the override, or mark it "
-                'with @deviates("reason") of futurama.conformance'
+                f"{cls.__name__} overrides {', '.join(missing)} of the suite; choose another name, "
+                'or mark a test with @deviates("reason") of futurama.conformance'
             )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -134,5 +151,8 @@ def names_of_tests() -> Iterator[str]:
 
 
 def _is_ours_or_marked(cls: type[BackendConformance], name: str) -> bool:
-    function = getattr(cls, name, None)
-    return function is getattr(BackendConformance, name) or hasattr(function, _REASON)
+    if name in _HOOKS or (name.startswith("__") and name.endswith("__")):
+        return True
+    member = getattr_static(cls, name, None)
+    is_ours = member is getattr_static(BackendConformance, name)
+    return is_ours or (name.startswith("test_") and bool(why_it_deviates(getattr(cls, name))))

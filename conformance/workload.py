@@ -7,15 +7,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
-from futurama.backend import Claim, EventBackend, IfExists, Move, NewEvent, Query, Settlement
+from futurama.backend import (
+    Claim,
+    ClaimBatch,
+    EventBackend,
+    IfExists,
+    Move,
+    NewEvent,
+    Query,
+    Settlement,
+)
+from futurama.conformance import patience
 from futurama.conformance.failure import LawBroken, where
 from futurama.conformance.history import OPEN_END, UNKNOWN, Kind, Step
 from futurama.conformance.instance import Waits
-from futurama.conformance.stage import all_events
+from futurama.conformance.pages import all_events
 from futurama.conformance.strategies import START
 from futurama.errors import BackendUnavailableError, OutcomeUnknownError
 
@@ -31,6 +41,7 @@ _MOST = 3
 """How many items a batch has at most."""
 _LOST = 0.04
 """How many of the replies are lost."""
+_NO_ARGUMENTS: Final[dict[str, Any]] = {}
 
 
 @attrs.frozen(kw_only=True)
@@ -38,15 +49,15 @@ class Plan:
     """What all workers of one test do.
 
     Attributes:
-        seed: the same seed gives the same calls; how they overlap is another matter.
+        seed: the same one gives the same calls; how they overlap is another matter.
         weights: how often each operation is called.
         lease: for how many steps events are claimed; times advance by about a step per call.
         resolution: of the backend.
-        calls: each worker stops after so many calls,
-        seconds: or after so long.
+        calls: how many calls each worker makes,
+        seconds: unless that takes so long: then it stops early, and fewer calls overlap.
     """
 
-    seed: int
+    seed: str
     weights: Mapping[Kind, int]
     lease: int
     resolution: timedelta
@@ -59,47 +70,70 @@ def run_threads(backends: Sequence[EventBackend], plan: Plan) -> list[Step]:
 
     Returns:
         What they did, and what was left in the end.
-    """
-    histories: list[list[Step]] = [[] for _ in backends]
-    errors: list[BaseException] = []
-    together = threading.Barrier(len(backends))
 
-    def run(number: int) -> None:
+    Raises:
+        LawBroken: some call failed or did not return.
+    """
+    histories = _run([_Worker(backend, plan, n) for n, backend in enumerate(backends)])
+    return [step for history in histories for step in history] + read_all(backends[0], histories)
+
+
+def work(backend: EventBackend, plan: Plan, number: int) -> list[Step]:
+    """What one worker does until the plan says to stop; raises like :func:`run_threads`."""
+    (history,) = _run([_Worker(backend, plan, number)])
+    return history
+
+
+def _run(workers: Sequence[_Worker]) -> list[list[Step]]:
+    errors: list[BaseException] = []
+    together = threading.Barrier(len(workers))
+
+    def run(worker: _Worker) -> None:
         try:
             together.wait()
-            histories[number] += work(backends[number], plan, number)
+            worker.work()
         except BaseException as error:  # it is raised again below, in the thread that is asked
             errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(backends))]
+    # Daemons, so that one that is stuck does not keep the whole process from ending.
+    threads = [threading.Thread(target=run, args=(each,), daemon=True) for each in workers]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread, worker in zip(threads, workers, strict=True):
+            _join(thread, worker, threads)
+    finally:
+        for worker in workers:
+            worker.is_told_to_stop = True
     for error in errors:
         if isinstance(error, Waits | LawBroken):
             raise error
         expected = "every call succeeds, while others call too"
         raise LawBroken("errors", expected=expected, actual=error, raised=where(error)) from error
-    return [step for history in histories for step in history] + read_all(backends[0], histories)
+    return [worker.steps for worker in workers]
 
 
-def work(backend: EventBackend, plan: Plan, number: int) -> list[Step]:
-    """Make calls until the plan says to stop; return what they did, event by event."""
-    worker = _Worker(backend, plan, number)
-    deadline = time.monotonic() + plan.seconds
-    kinds, weights = list(plan.weights), list(plan.weights.values())
-    for _ in range(plan.calls):
-        if time.monotonic() > deadline:
-            break
-        worker.call(worker.random.choices(kinds, weights)[0])
-    return worker.steps
+def _join(thread: threading.Thread, worker: _Worker, threads: Sequence[threading.Thread]) -> None:
+    """Wait until ``worker`` has done its work in ``thread``; give up if one call takes for ever."""
+    while thread.is_alive():
+        left = worker.call_began + patience.PATIENCE_SECONDS - time.monotonic()
+        if left <= 0:
+            stacks = {
+                patience.stack_of(each.ident or 0): None for each in threads if each.is_alive()
+            }
+            raise LawBroken(
+                "errors",
+                expected=f"{worker.operation}() returns, while others call too",
+                actual=f"it does not within {patience.PATIENCE_SECONDS:.0f} seconds",
+                raised="\n\nand, in another thread, in:\n".join(stacks),
+            )
+        thread.join(left)
 
 
 def read_all(backend: EventBackend, histories: Sequence[Sequence[Step]]) -> list[Step]:
     """What is there of every event that was named or is stored, after everyone has stopped."""
     start = time.monotonic_ns()
-    found = {event.id: event for event in all_events(backend)}
+    found = {event.id: event for event in all_events(backend.find)}
     end = time.monotonic_ns()
     named = {step.event_id for history in histories for step in history}
     return [
@@ -109,40 +143,72 @@ def read_all(backend: EventBackend, histories: Sequence[Sequence[Step]]) -> list
 
 
 class _Worker:
+    """One caller.
+
+    Attributes:
+        steps: what it did, event by event.
+        operation: which one it called last.
+        call_began: when, by the monotonic clock.
+        is_told_to_stop: it makes no further call; set by another thread.
+    """
+
     def __init__(self, backend: EventBackend, plan: Plan, number: int) -> None:
         self.steps: list[Step] = []
-        self.random = Random(f"{plan.seed}.{number}")
+        self.operation = ""
+        self.call_began = time.monotonic()
+        self.is_told_to_stop = False
+        self._random = Random(f"{plan.seed}.{number}")
         self._backend = backend
         self._plan = plan
         self._name = f"worker{number}"
         self._claims: list[Claim] = []
         self._unanswered: list[Callable[[], None]] = []
         self._calls = 0
+        self._of_kind: Mapping[Kind, Callable[[], None]] = {
+            Kind.ADD: self._add,
+            Kind.CANCEL: self._cancel,
+            Kind.RESCHEDULE: self._reschedule,
+            Kind.CLAIM: self._claim,
+            Kind.RENEW: self._renew,
+            Kind.SETTLE: self._settle,
+            Kind.REQUEUE: self._requeue,
+            Kind.PURGE: self._purge,
+            Kind.READ: self._read,
+        }
 
-    def call(self, kind: Kind) -> None:
+    def work(self) -> None:
+        """Make calls until the plan says to stop."""
+        deadline = time.monotonic() + self._plan.seconds
+        kinds, weights = list(self._plan.weights), list(self._plan.weights.values())
+        for _ in range(self._plan.calls):
+            if self.is_told_to_stop or time.monotonic() > deadline:
+                break
+            self._call(self._random.choices(kinds, weights)[0])
+
+    def _call(self, kind: Kind) -> None:
         """Make one call of this kind with random arguments and note what it did.
 
         Or, now and then, repeat a call whose reply was lost some calls ago.
         """
         self._calls += 1
-        if self._unanswered and self.random.random() < 0.5:
+        if self._unanswered and self._random.random() < 0.5:
             self._unanswered.pop()()
         else:
-            getattr(self, f"_{kind.value}")()
+            self._of_kind[kind]()
 
     def _add(self) -> None:
         events = [
             NewEvent(
                 id=event_id,
                 trigger_type="t",
-                trigger_time=self._now() + self.random.randrange(3) * self._plan.resolution,
+                trigger_time=self._now() + self._random.randrange(3) * self._plan.resolution,
                 payload=f"{self._name}.{self._calls}".encode(),  # so that no two adds are repeats
                 created=START,
             )
             for event_id in self._ids()
         ]
         choices: Sequence[IfExists] = ("raise", "keep", "keep", "replace")
-        if_exists = self.random.choice(choices)
+        if_exists = self._random.choice(choices)
         arguments = [{"event": event, "if_exists": if_exists} for event in events]
         self._batch(
             Kind.ADD,
@@ -169,19 +235,23 @@ class _Worker:
         arguments: dict[str, Any] = {
             "owner": self._name,
             "now": now,
-            "due_before": now + self.random.randrange(3) * self._plan.resolution,
+            "due_before": now + self._random.randrange(3) * self._plan.resolution,
             "lease_until": now + self._plan.lease * self._plan.resolution,
         }
-        self._make_claim(arguments, self.random.randint(1, _MOST))
+        self._make_claim(arguments, self._random.randint(1, _MOST))
 
     def _make_claim(self, arguments: dict[str, Any], limit: int) -> None:
         start = time.monotonic_ns()
-        batch, is_lost = self._reply(lambda: self._backend.claim(**arguments, limit=limit))
+        batch, is_lost = self._reply(lambda: self._backend.claim(**arguments, limit=limit), "claim")
         if batch is None:  # any of them may have been handed out
             self._note_unknown(Kind.CLAIM, _ALL, [arguments] * len(_ALL), start)
         else:
+            end = time.monotonic_ns()
+            _check_claims(batch, limit)
             ids = [claim.id for claim in batch.claims]
-            self._note(Kind.CLAIM, ids, [arguments] * len(ids), batch.claims, start)
+            self._note(Kind.CLAIM, ids, [arguments] * len(ids), batch.claims, start, end=end)
+            every, none = [batch.next_due] * len(_ALL), [_NO_ARGUMENTS] * len(_ALL)
+            self._note(Kind.NEXT_DUE, _ALL, none, every, start, end=end)
         if batch is None or is_lost:
             self._unanswered.append(lambda: self._make_claim(arguments, limit))
         else:
@@ -221,16 +291,16 @@ class _Worker:
         before = self._now()
         arguments = [{"before": before}] * len(_ALL)
         start = time.monotonic_ns()
-        number, _ = self._reply(lambda: self._backend.purge(before=before))
+        number, _ = self._reply(lambda: self._backend.purge(before=before), "purge")
         if number is None:
             self._note_unknown(Kind.PURGE, _ALL, arguments, start)
         else:
-            self._note(Kind.PURGE, _ALL, arguments, [None] * len(_ALL), start)
+            self._note(Kind.PURGE, _ALL, arguments, [number] * len(_ALL), start)
 
     def _read(self) -> None:
         """Only whether it works: what is seen while others change it may be of any moment."""
-        _persistently(lambda: self._backend.find(Query(limit=_MOST)))
-        _persistently(self._backend.count)
+        self._persistently(lambda: self._backend.find(Query(limit=_MOST)), "find")
+        self._persistently(self._backend.count, "count")
 
     def _batch(
         self,
@@ -240,7 +310,7 @@ class _Worker:
         make: Callable[[], Sequence[Any]],
     ) -> None:
         start = time.monotonic_ns()
-        outcomes, is_lost = self._reply(make)
+        outcomes, is_lost = self._reply(make, kind.value)
         if outcomes is None:
             self._note_unknown(kind, ids, arguments, start)
         else:
@@ -248,7 +318,7 @@ class _Worker:
         if is_lost:
             self._unanswered.append(lambda: self._batch(kind, ids, arguments, make))
 
-    def _reply(self, make: Callable[[], T]) -> tuple[T | None, bool]:
+    def _reply(self, make: Callable[[], T], operation: str) -> tuple[T | None, bool]:
         """Make a call; return the reply, and whether it is lost on the worker.
 
         If the backend says that it does not know the outcome, nobody does. What is lost by chance
@@ -256,10 +326,28 @@ class _Worker:
         judge is told of it, because it would take too long to guess.
         """
         try:
-            reply = _persistently(make)
+            reply = self._persistently(make, operation)
         except OutcomeUnknownError:
             return None, True
-        return reply, self.random.random() < _LOST
+        return reply, self._random.random() < _LOST
+
+    def _persistently(self, make: Callable[[], T], operation: str) -> T:
+        """Repeat a call as long as the backend says that nothing was changed and it makes sense.
+
+        Under contention a right backend may say so, but not for ever.
+        """
+        self.operation = operation
+        deadline = time.monotonic() + patience.PATIENCE_SECONDS
+        while True:
+            self.call_began = time.monotonic()
+            try:
+                return make()
+            except BackendUnavailableError as error:
+                if self.is_told_to_stop or time.monotonic() > deadline:
+                    expected = f"{operation}() succeeds in the end"
+                    raise LawBroken(
+                        "errors", expected=expected, actual=error, raised=where(error)
+                    ) from error
 
     def _note_unknown(
         self, kind: Kind, ids: Sequence[str], arguments: Sequence[dict[str, Any]], start: int
@@ -292,16 +380,16 @@ class _Worker:
 
     def _ids(self) -> list[str]:
         """Different ones, because the items of a batch are noted as if they were concurrent."""
-        return self.random.sample(_ALL, self.random.randint(1, _MOST))
+        return self._random.sample(_ALL, self._random.randint(1, _MOST))
 
     def _some_claims(self) -> list[Claim]:
         """Recent claims on different events."""
-        shuffled = self.random.sample(self._claims, len(self._claims))
+        shuffled = self._random.sample(self._claims, len(self._claims))
         claims = list({claim.id: claim for claim in shuffled}.values())
-        return self.random.sample(claims, min(len(claims), self.random.randint(1, _MOST)))
+        return self._random.sample(claims, min(len(claims), self._random.randint(1, _MOST)))
 
     def _settlement(self, claim: Claim) -> Settlement:
-        return self.random.choice(
+        return self._random.choice(
             [
                 Settlement.done(claim),
                 Settlement.release(claim),
@@ -312,17 +400,20 @@ class _Worker:
 
     def _now(self) -> datetime:
         """About a step further with every call, but not in step with the other workers."""
-        return START + (self._calls + self.random.randrange(3)) * self._plan.resolution
+        return START + (self._calls + self._random.randrange(3)) * self._plan.resolution
 
 
-def _persistently(make: Callable[[], T]) -> T:
-    """Repeat a call as long as the backend says that nothing was changed and it makes sense.
-
-    Under contention a right backend may say so; that it does so for ever is cut short by the
-    time limit of the test run.
-    """
-    while True:
-        try:
-            return make()
-        except BackendUnavailableError:
-            continue
+def _check_claims(batch: ClaimBatch, limit: int) -> None:
+    """What a single reply to ``claim`` must be, whatever others do meanwhile."""
+    positions = [(claim.due, claim.id.encode()) for claim in batch.claims]
+    told = [(claim.id, claim.due) for claim in batch.claims]
+    while_others_call = ", while others call too"
+    if len(told) > limit:
+        expected = f"at most {limit} claims{while_others_call}"
+        raise LawBroken("claim.limit", expected=expected, actual=told)
+    if positions != sorted(positions):
+        expected = f"claims by (due, id){while_others_call}"
+        raise LawBroken("claim.order", expected=expected, actual=told)
+    if len({claim.id for claim in batch.claims}) < len(told):
+        expected = f"no event twice in one batch{while_others_call}"
+        raise LawBroken("concurrency.exclusive", expected=expected, actual=told)

@@ -7,8 +7,8 @@ below name in brackets.
 
 What holds for every operation:
 
-* *Batched.* Arguments are sequences, results are positional: one per input, in order. A batch
-  means what its items mean one after another; an empty batch is allowed and does nothing.
+* *Batched.* Arguments are sequences of any type and stay as they were given; results are
+  positional: one per input, in order. A batch means what its items mean one after another; an empty batch is allowed and does nothing.
 * *Atomic* per item, and durable when it returns if the backend is durable.
 * *Thread-safe*, and process-safe where ``capabilities.shared``.
 * *Time is an argument* of whatever depends on it: a backend never decides by its own clock.
@@ -86,7 +86,8 @@ class Capabilities:
     Attributes:
         durable: what was acknowledged survives the death of every process that uses the backend.
         shared: several processes may use the same store at once.
-        resolution: the step of stored times; given times are rounded *up* to a multiple of it.
+        resolution: the step of stored times; trigger times, dues and ends of leases are rounded
+            *up* to a multiple of it.
             At most one second, and a divisor of one second.
         max_data_bytes: the longest payload, in bytes of encoded JSON.
     """
@@ -262,7 +263,7 @@ class StoredEvent:
         due: see the module's docstring; None when DEAD.
         owner: CLAIMED: the name of the instance that holds the claim, else None.
         lost: some claim on this event ended without a report.
-        died: DEAD: when it was buried, else None.
+        died: DEAD: when it was buried, rounded up or down to the resolution, else None.
         reason: DEAD: why it was buried, else None.
     """
 
@@ -308,7 +309,8 @@ class Page:
 
     Attributes:
         events: waiting and claimed events ordered by (due, id), then dead ones by (died, id).
-        next: pass it as ``Query.after`` for the next page; None behind the last one. Opaque.
+        next: pass it as ``Query.after`` for the next page; None on the page with the last match,
+            and on an empty page. Opaque.
     """
 
     events: Sequence[StoredEvent]

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from futurama.backend import EventBackend
+from futurama.backend import Capabilities, EventBackend
 from futurama.backends.memory import MemoryBackend
 from futurama.conformance import BackendConformance
 from futurama.conformance.instance import OPERATIONS
@@ -74,7 +74,7 @@ class Wrong(Sample):
     make_backend = staticmethod(make_wrong_backend)
 
 
-def begun(written: Sequence[str]) -> Any:
+def begun(written: Sequence[str], capabilities: Capabilities = MEMORY) -> Any:
     """A backend of which these operations are written; the others raise NotImplementedError.
 
     The first of the others is not even there.
@@ -85,6 +85,7 @@ def begun(written: Sequence[str]) -> Any:
 
     unwritten = [operation for operation in OPERATIONS if operation not in written]
     backend: Any = MemoryBackend()
+    backend.capabilities = capabilities
     for operation in unwritten:
         setattr(backend, operation, missing)
     if unwritten:

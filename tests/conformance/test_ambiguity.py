@@ -128,7 +128,7 @@ def test_unanswered_calls_are_told_from_answered_ones() -> None:
 def histories(backend: EventBackend, weights: dict[Kind, int]) -> Sequence[Step]:
     """What two workers do to the backend."""
     plan = Plan(
-        seed=1, weights=weights, lease=4, resolution=SECOND / 1_000_000, calls=1500, seconds=60
+        seed="1", weights=weights, lease=4, resolution=SECOND / 1_000_000, calls=1500, seconds=60
     )
     return run_threads([backend] * 2, plan)
 
@@ -143,7 +143,8 @@ def test_workload_repeats_calls_of_every_kind() -> None:
     history = histories(MemoryBackend(), dict.fromkeys(EVERY_KIND, 1))
     starts: dict[tuple[Kind, int], set[int]] = {}
     for one in history:
-        starts.setdefault((one.kind, id(one.arguments)), set()).add(one.start)
+        if one.kind in EVERY_KIND:  # the others are what claims say besides, and the last look
+            starts.setdefault((one.kind, id(one.arguments)), set()).add(one.start)
     assert {kind for (kind, _), times in starts.items() if len(times) > 1} == EVERY_KIND
     check(history, SECOND / 1_000_000)
 

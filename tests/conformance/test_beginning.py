@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any
 from unittest import SkipTest
@@ -11,10 +12,11 @@ from unittest import SkipTest
 import attrs
 import pytest
 
-from futurama.backend import EventBackend, State
+from futurama.backend import EventBackend, NewEvent, State
 from futurama.backends.memory import MemoryBackend
 from futurama.conformance import BackendConformance, LawBroken, SetUpError, Status, check_suite
 from futurama.conformance.instance import OPERATIONS
+from futurama.conformance.strategies import START
 from futurama.errors import BackendError
 from tests.conformance.samples import SHARED, Shared, begun, make_no_manager, making, suite
 from tests.mutants.registry import MEMORY
@@ -50,6 +52,16 @@ def test_stub_gets_one_list_of_what_to_write() -> None:
         for number, operation in enumerate(OPERATIONS, start=1)
     ]
     assert places == sorted(places)
+
+
+def test_stub_of_a_shared_and_durable_backend_fails_one_test_too() -> None:
+    """The tests that start processes wait like all others."""
+    cls = suite(
+        capabilities=SHARED,
+        make_backend=making(lambda: begun([], SHARED)),
+        connector=staticmethod(lambda backend: partial(begun, [], SHARED)),
+    )
+    assert list(failing(cls)) == ["test_protocol_complete"]
 
 
 @pytest.mark.parametrize("written", [3, 6, 7, 9])
@@ -135,6 +147,34 @@ def test_wrong_attribute_of_the_backend_is_named(attribute: str, value: object) 
         return backend
 
     assert f"MemoryBackend.{attribute} must be a" in trouble(suite(make_backend=making(make)))
+
+
+def test_wrong_signature_is_shown_beside_the_right_one() -> None:
+    """An operation that cannot be called as the protocol says stops everything, in one place."""
+
+    class Unlimited(MemoryBackend):
+        def claim(self, *, owner: str, now: datetime, due_before: datetime) -> Any:  # type: ignore[override] # the fault
+            return super().claim(
+                owner=owner, now=now, due_before=due_before, lease_until=now, limit=1
+            )
+
+    said = trouble(suite(make_backend=making(Unlimited)))
+    assert "Unlimited.claim(" in said
+    assert "EventBackend says claim(" in said
+    assert "unexpected keyword argument 'lease_until'" in said
+
+
+def test_store_that_is_not_empty_is_named() -> None:
+    """What lies in the store already would break some law or other."""
+
+    def make() -> MemoryBackend:
+        backend = MemoryBackend()
+        old = NewEvent(id="old", trigger_type="t", trigger_time=START, payload=b"", created=START)
+        backend.add([old], if_exists="raise")
+        return backend
+
+    said = trouble(suite(make_backend=making(make)))
+    assert "a store that holds events already, such as 'old'" in said
 
 
 def test_backend_that_cannot_be_opened_says_where() -> None:

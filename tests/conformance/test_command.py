@@ -12,6 +12,7 @@ import pytest
 
 from futurama.conformance import LAWS, Status
 from futurama.conformance.__main__ import main
+from tests.conformance.samples import Sample
 
 SAMPLES = "tests.conformance.samples"
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ def test_stub_gets_a_short_report(capsys: pytest.CaptureFixture[str]) -> None:
 def test_chosen_law_that_waits_says_for_what(capsys: pytest.CaptureFixture[str]) -> None:
     """Who asks for one law is told why nothing is known of it."""
     assert main([f"{SAMPLES}:make_stub", "--law", "count"]) == 1
-    assert "count                 waits for open()" in capsys.readouterr().out
+    assert "count  waits for open()" in capsys.readouterr().out
 
 
 def test_json_for_tools(capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,11 +72,52 @@ def test_json_for_tools(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["calls"] > 10
 
 
-def test_file_may_be_named_by_its_path(capsys: pytest.CaptureFixture[str]) -> None:
-    """A path needs no thought about how the module is imported."""
+@pytest.mark.parametrize("separator", [":", "::"])
+def test_file_may_be_named_by_its_path(separator: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A path needs no thought about how the module is imported, nor about what pytest writes."""
     path = Path(__file__).with_name("samples.py")
-    assert main([f"{path}:Sample", "--law", "count"]) == 0
+    assert main([f"{path}{separator}Sample", "--law", "count"]) == 0
     assert "held" in capsys.readouterr().out
+
+
+def test_family_of_laws_is_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """The part before the point will do."""
+    assert main([f"{SAMPLES}:Sample", "--law", "purge", "--law", "requeue"]) == 0
+    table, _ = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[0] for line in table.split("\n")] == [
+        "requeue.dead",
+        "requeue.others",
+        "purge.before",
+    ]
+
+
+def test_interrupted_suite_shows_what_it_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has enough of waiting keeps what is known; the status is the one of SIGINT."""
+
+    def interrupt(self: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Sample, "test_count", interrupt, raising=False)
+    assert main([f"{SAMPLES}:Sample", "--law", "find.ids", "--law", "count"]) == 130
+    table, summary = capsys.readouterr().out.split("\n\n")
+    assert table == "find.ids  held"
+    assert summary.startswith("interrupted; 1 of ")
+
+
+def test_error_in_the_module_is_shown_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A module that cannot be imported is not told by a traceback through the suite."""
+    path = tmp_path / "incomplete_module.py"
+    path.write_text("from futurama.backend import Capabilities\nCapabilities(durable=True)\n")
+    assert main([f"{path}:TestIt"]) == 2
+    said = capsys.readouterr().err
+    assert "importing incomplete_module raised TypeError(" in said
+    assert "line 2, in <module>" in said
+    assert "runpy" not in said
+    assert "importlib" not in said
 
 
 def test_connector_goes_with_a_function(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +141,10 @@ def test_connector_goes_with_a_function(capsys: pytest.CaptureFixture[str]) -> N
         ([f"{SAMPLES}:begun"], "must be callable without arguments"),
         ([f"{SAMPLES}:Sample", "--connector", f"{SAMPLES}:connector"], "has connector() itself"),
         ([f"{SAMPLES}:make_backend", "--connector", f"{SAMPLES}:MEMORY"], "must be a function"),
-        ([f"{SAMPLES}:Sample", "--law", "claim.oder"], "there is no law 'claim.oder'; claim.due,"),
+        (
+            [f"{SAMPLES}:Sample", "--law", "claim.oder"],
+            "there is no law 'claim.oder'; did you mean claim.order",
+        ),
     ],
 )
 def test_what_cannot_be_tested_is_one_clear_line(

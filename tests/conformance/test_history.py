@@ -174,3 +174,60 @@ def test_events_are_judged_apart() -> None:
     other = [attrs.evolve(one, event_id="b") for one in (added(0, 1), seen(2, 3, there=True))]
     with pytest.raises(LawBroken, match="'a'"):
         check([*other, added(0, 1), seen(2, 3, there=False)], SECOND)
+
+
+def buried(start: int, end: int) -> Step:
+    """The event was buried, two seconds after the start."""
+    bury = Settlement.bury(FIRST.outcome, "why")
+    return step(Kind.SETTLE, start, end, outcome=True, settlement=bury, now=START + 2 * SECOND)
+
+
+def purged(start: int, end: int, told: int, *, caller: str = "") -> Step:
+    """All dead letters were purged, so many as was told."""
+    one = step(Kind.PURGE, start, end, told, before=START + 10 * SECOND)
+    return attrs.evolve(one, caller=caller)
+
+
+GONE = [added(0, 1), FIRST, buried(4, 5), purged(6, 7, 1), seen(8, 9, there=False)]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        GONE,
+        # Several callers, of whom any may have met it.
+        [*GONE, purged(6, 7, 0, caller="b")],
+        [*GONE[:3], purged(6, 7, 0, caller="b"), *GONE[3:]],
+        # What was replaced was perhaps dead, and perhaps was so no more.
+        [
+            *GONE[:3],
+            purged(6, 12, 0),
+            attrs.evolve(added(6, 12), outcome=AddOutcome.REPLACED, arguments={
+                "event": attrs.evolve(EVENT, payload=b"2"), "if_exists": "replace",
+            }),
+            cancelled(13, 14, CancelOutcome.CANCELLED),
+            seen(15, 16, there=False),
+        ],
+        # Nobody knows what went before the last look, or how many a lost reply spoke of.
+        [*GONE[:3], purged(6, 7, 0), attrs.evolve(GONE[4], start=6, end=7)],
+        [*GONE[:3], unanswered(purged(6, 7, 0)), purged(6, 7, 0, caller="b"), GONE[4]],
+    ],
+)  # fmt: skip
+def test_numbers_of_the_purged_are_added_up(history: list[Step]) -> None:
+    """All purges together told of as many events as went by them, if that can be known."""
+    check(history, SECOND)
+
+
+@pytest.mark.parametrize("told", [0, 2])
+def test_purge_must_count_what_it_removes(told: int) -> None:
+    """One event went by two purges that together told of none, or of two."""
+    history = [*GONE[:3], purged(6, 7, told // 2), purged(6, 7, told // 2, caller="b"), GONE[4]]
+    with pytest.raises(LawBroken) as caught:
+        check(history, SECOND)
+    assert (caught.value.law, caught.value.actual) == ("purge.before", told)
+
+
+def test_the_same_token_on_two_events_is_fine() -> None:
+    """Whoever claims several at once may give them one token."""
+    other = [attrs.evolve(one, event_id="b") for one in (added(0, 1), FIRST)]
+    check([added(0, 1), FIRST, *other], SECOND)

@@ -102,16 +102,31 @@ def answer(
     state: Stored | None, kind: Kind, arguments: dict[str, Any], token: bytes
 ) -> tuple[Stored | None, Any]:
     """What one call makes of the event, and what it answers."""
-    if kind is Kind.READ:
-        return state, None if state is None else state.visible()
-    if kind is Kind.CLAIM:
-        assert state is not None
-        given = {name: arguments[name] for name in ("owner", "lease_until")}
-        after = rules.claim(state, **given, token=token, step=SECOND)
-        return after, claim_on(state, after)
-    stores_no_time = kind in {Kind.CANCEL, Kind.PURGE}
-    given = arguments if stores_no_time else {**arguments, "step": SECOND}
-    decision = getattr(rules, kind.value)(state, **given)
+    decision: rules.Decision[Any]
+    match kind:
+        case Kind.READ:
+            return state, None if state is None else state.visible()
+        case Kind.NEXT_DUE:
+            return state, None if state is None else state.due
+        case Kind.CLAIM:
+            assert state is not None
+            given = {name: arguments[name] for name in ("owner", "lease_until")}
+            after = rules.claim(state, **given, token=token, step=SECOND)
+            return after, claim_on(state, after)
+        case Kind.ADD:
+            decision = rules.add(state, **arguments, step=SECOND)
+        case Kind.CANCEL:
+            decision = rules.cancel(state)
+        case Kind.RESCHEDULE:
+            decision = rules.reschedule(state, **arguments, step=SECOND)
+        case Kind.RENEW:
+            decision = rules.renew(state, **arguments, step=SECOND)
+        case Kind.SETTLE:
+            decision = rules.settle(state, **arguments, step=SECOND)
+        case Kind.REQUEUE:
+            decision = rules.requeue(state, **arguments, step=SECOND)
+        case Kind.PURGE:
+            decision = rules.purge(state, **arguments)
     return decision.after, decision.outcome
 
 
@@ -137,8 +152,11 @@ def claim_on(before: Stored, after: Stored) -> Claim:
 def is_explained(history: Sequence[Step]) -> bool:
     """The definition, taken literally: some order respects time and gives these answers.
 
-    Of the calls without an answer any may be in it.
+    Of the calls without an answer any may be in it. No two claims have the same token.
     """
+    tokens = [one.outcome.token for one in history if isinstance(one.outcome, Claim)]
+    if len(set(tokens)) < len(tokens):
+        return False
     answered = [one for one in history if one.outcome is not UNKNOWN]
     others = [one for one in history if one.outcome is UNKNOWN]
     return any(
@@ -162,7 +180,10 @@ def gives_its_answers(order: Sequence[Step]) -> bool:
             return False
         token = one.outcome.token if isinstance(one.outcome, Claim) else b"nobody knows"
         state, outcome = answer(state, one.kind, one.arguments, token)
-        if one.outcome not in {outcome, UNKNOWN}:
+        if one.kind is Kind.NEXT_DUE:
+            if outcome is not None and (one.outcome is None or one.outcome > outcome):
+                return False
+        elif one.outcome not in {outcome, UNKNOWN}:
             return False
     return True
 
@@ -198,7 +219,7 @@ def simulate(draw: Draw, *, most: int, fates: SearchStrategy[str] = FATES) -> Si
         if kind in {Kind.RENEW, Kind.SETTLE} and not claims:
             continue
         arguments = arguments_of(kind, draw, claims)
-        match "answered" if kind is Kind.READ else draw(fates):
+        match "answered" if kind in {Kind.READ, Kind.NEXT_DUE} else draw(fates):
             case "answered":
                 simulation.call(kind, start, end, **arguments)
             case "never arrives":
@@ -286,6 +307,8 @@ def other_outcomes(one: Step) -> list[Any]:
                 attrs.evolve(event, lost=not event.lost),
                 attrs.evolve(event, payload=b"2" if event.payload == b"1" else b"1"),
             ]
+        case datetime() as due:
+            return [None, due + SECOND, due - SECOND]
     return []
 
 
@@ -447,6 +470,26 @@ def reported_twice(simulation: Simulation) -> None:
     told(simulation, Kind.SETTLE, outcome=True, settlement=Settlement.done(claim), now=START)
 
 
+def next_due_too_late(simulation: Simulation) -> None:
+    """A time, although something is due before it."""
+    replaced(simulation)
+    told(simulation, Kind.NEXT_DUE, outcome=START + SECOND)
+
+
+def nothing_is_next(simulation: Simulation) -> None:
+    """None, although something is due, if only at the end of a lease."""
+    held(simulation)
+    told(simulation, Kind.NEXT_DUE, outcome=None)
+
+
+def token_used_again(simulation: Simulation) -> None:
+    """The second claim has the token of the first."""
+    claim = held(simulation)
+    simulation.later(Kind.SETTLE, settlement=Settlement.release(claim), now=START)
+    arguments = simulation.steps[-2].arguments
+    told(simulation, Kind.CLAIM, outcome=claim, **arguments)
+
+
 FAULTS: dict[Callable[[Simulation], None], str] = {
     lost: "concurrency.nothing-lost",
     phantom: "concurrency.nothing-lost",
@@ -461,6 +504,9 @@ FAULTS: dict[Callable[[Simulation], None], str] = {
     stale_report_accepted: "concurrency.fence",
     live_report_refused: "concurrency.fence",
     reported_twice: "concurrency.fence",
+    next_due_too_late: "claim.next-due",
+    nothing_is_next: "claim.next-due",
+    token_used_again: "claim.token",
 }
 """Faults that are there whatever happened before, and the law that each breaks."""
 

@@ -14,7 +14,7 @@ from futurama.conformance.scenes import at, event
 from futurama.conformance.shrinking import Recorder, shortest
 from futurama.conformance.stage import Stage
 from tests.conformance.samples import making, suite
-from tests.mutants import adding, changing, settling
+from tests.mutants import adding, answers, changing, settling
 
 
 def shrunk(backend: type[MemoryBackend], program: Callable[[Recorder], Any]) -> LawBroken:
@@ -102,3 +102,19 @@ def test_look_alikes_stay_where_they_matter() -> None:
 
     broken = shrunk(DislikesSpace, program)
     assert broken.program[-1].strip() == "backend.cancel(['a '])"
+
+
+@pytest.mark.parametrize(
+    ("backend", "given"),
+    [(settling.ReleasesAreCharged, "settle([S"), (answers.WantsLists, "renew((batch1.claims[0],)")],
+)
+def test_batch_is_a_list_unless_that_matters(backend: type[MemoryBackend], given: str) -> None:
+    """Of the sequences that a batch may be, the one that people expect is shown."""
+
+    def program(call: Recorder) -> None:
+        claims = (*call.enter("claimed", "a"), *call.enter("claimed", "b"))
+        call.call("renew", claims, now=at(call.run, 1), lease_until=at(call.run, 9))
+        reports = tuple(Settlement.release(claim) for claim in claims)
+        call.call("settle", reports, now=at(call.run, 1))
+
+    assert given in "".join(shrunk(backend, program).program)

@@ -11,8 +11,16 @@ import pytest
 
 from futurama.backend import EventBackend
 from futurama.backends.memory import MemoryBackend
-from futurama.conformance import BackendConformance, SetUpError, check, check_suite, deviates
+from futurama.conformance import (
+    BackendConformance,
+    SetUpError,
+    Status,
+    check,
+    check_suite,
+    deviates,
+)
 from futurama.conformance.profile import profile
+from futurama.conformance.report import as_text
 from futurama.errors import BackendUnavailableError
 from tests.conformance.samples import Sample, make_backend
 from tests.mutants.registry import MEMORY
@@ -60,6 +68,23 @@ def test_overrides_with_a_reason_are_fine() -> None:
     Explains().test_suite_is_whole()
     with pytest.raises(ValueError, match="reason"):
         deviates(" ")
+
+    report = check_suite(Explains, laws=["claim.order"])
+    assert report.ok
+    assert report.laws() == {"claim.order": Status.DEVIATES}
+    assert "claim.order  deviates: orders by insertion: see the issue" in as_text(report)
+
+
+def test_tools_of_the_suite_are_not_overridden_by_chance() -> None:
+    """An attribute of the same name as one of the suite's would make tests prove nothing."""
+
+    class Collides(Sample):
+        @classmethod
+        def prove(cls, *args: Any, **kwargs: Any) -> None:
+            """Proves nothing."""
+
+    with pytest.raises(SetUpError, match="Collides overrides prove of the suite"):
+        Collides().test_suite_is_whole()
 
 
 def test_the_guard_itself_cannot_be_overridden() -> None:

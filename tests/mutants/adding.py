@@ -7,6 +7,7 @@ from typing import Any
 
 from futurama.backend import AddOutcome, NewEvent, State
 from futurama.backends.memory import MemoryBackend
+from futurama.times import to_us
 from tests.mutants.registry import breaks
 
 
@@ -135,6 +136,62 @@ class TheDeadDoNotCount(MemoryBackend):
         if before is not None and before.state is State.DEAD:
             self._remove(before)
         return super()._add(event, if_exists)
+
+
+class _LooksAtLess(MemoryBackend):
+    """Takes an add for a repeat though one field differs."""
+
+    overlooked: str
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        row = self._rows.get(event.id)
+        if row is None:
+            return super()._add(event, if_exists)
+        differs = {
+            "trigger_type": event.trigger_type != row.trigger_type,
+            "trigger_time": to_us(event.trigger_time) != row.trigger_time_us,
+            "payload": event.payload != row.payload,
+            "created": to_us(event.created) != row.created_us,
+        }
+        if [name for name, does in differs.items() if does] == [self.overlooked]:
+            return AddOutcome.ADDED
+        return super()._add(event, if_exists)
+
+
+@breaks("add.raise")
+@breaks("add.keep")
+@breaks("add.replace")
+class RepeatsMayBeOfAnotherType(_LooksAtLess):
+    """The identity of an event without its type."""
+
+    overlooked = "trigger_type"
+
+
+@breaks("add.raise")
+@breaks("add.keep")
+@breaks("add.replace")
+class RepeatsMayBeForAnotherTime(_LooksAtLess):
+    """The identity of an event without its time."""
+
+    overlooked = "trigger_time"
+
+
+@breaks("add.raise")
+@breaks("add.keep")
+@breaks("add.replace")
+class RepeatsMayCarryOtherData(_LooksAtLess):
+    """The identity of an event without its payload."""
+
+    overlooked = "payload"
+
+
+@breaks("add.raise")
+@breaks("add.keep")
+@breaks("add.replace")
+class RepeatsMayBeMadeLater(_LooksAtLess):
+    """The identity of an event without the time of its creation."""
+
+    overlooked = "created"
 
 
 @breaks("replay.add")

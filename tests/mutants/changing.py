@@ -170,6 +170,14 @@ class MovesMakeNew(MemoryBackend):
         return outcome
 
 
+@breaks("reschedule.waiting")
+class EmptyPayloadsStay(MemoryBackend):
+    """``if move.payload`` where ``is not None`` was meant."""
+
+    def _reschedule(self, move: Move) -> RescheduleOutcome:
+        return super()._reschedule(attrs.evolve(move, payload=move.payload or None))
+
+
 class _MovesIn(MemoryBackend):
     """Says what is right, and changes the payload although it must not."""
 

@@ -50,6 +50,47 @@ class LeasesEndByTheHorizon(MemoryBackend):
         return super().claim(now=max(now, due_before), due_before=due_before, **kwargs)
 
 
+class _LimitsBeforeItFilters(MemoryBackend):
+    """ORDER BY due LIMIT ?, and of these only what may be handed out."""
+
+    def claim(
+        self, *, now: datetime, due_before: datetime, limit: int, **kwargs: Any
+    ) -> ClaimBatch:
+        if self.filters_late(now, due_before):
+            limit = self._claimable_of_the_first(limit, to_us(now), to_us(due_before))
+        return super().claim(now=now, due_before=due_before, limit=limit, **kwargs)
+
+    def filters_late(self, now: datetime, due_before: datetime) -> bool:
+        raise NotImplementedError
+
+    def _claimable_of_the_first(self, limit: int, now_us: int, due_before_us: int) -> int:
+        live = sorted(
+            (row.due_us, row.id.encode(), row.state)
+            for row in self._rows.values()
+            if row.due_us is not None
+        )
+        return sum(
+            due_us <= (due_before_us if state is State.WAITING else now_us)
+            for due_us, _, state in live[:limit]
+        )
+
+
+@breaks("claim.due")
+class RunningLeasesTakeUpTheLimit(_LimitsBeforeItFilters):
+    """What waits behind a running lease starves when one looks ahead."""
+
+    def filters_late(self, now: datetime, due_before: datetime) -> bool:
+        return now < due_before
+
+
+@breaks("claim.lease")
+class WaitingEventsTakeUpTheLimit(_LimitsBeforeItFilters):
+    """An ended lease behind what waits starves when the horizon lies before now."""
+
+    def filters_late(self, now: datetime, due_before: datetime) -> bool:
+        return due_before < now
+
+
 @breaks("claim.order")
 class SortsByDueOnly(MemoryBackend):
     """Equal dues come in the order of their insertion, backwards."""
@@ -61,6 +102,16 @@ class SortsByDueOnly(MemoryBackend):
         )
         self._heap.append((due, str(10**9 - number).encode(), number, row))
         self._heap.sort(key=lambda entry: entry[:3])
+
+
+@breaks("claim.order")
+class SortsByFloats(MemoryBackend):
+    """Times are seconds in a float, which counts microseconds until 2242."""
+
+    def _enqueue(self, row: Any, due_us: int) -> None:
+        super()._enqueue(row, due_us)
+        entries: list[Any] = [((row.due_us or 0) / 1e6, *rest, row) for _, *rest, row in self._heap]
+        self._heap[:] = sorted(entries, key=lambda entry: entry[:3])
 
 
 @breaks("batch.large")

@@ -6,16 +6,19 @@ import pickle
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import attrs
 
-from futurama.backend import Capabilities, ClaimBatch, EventBackend
+from futurama.backend import Capabilities, Claim, ClaimBatch, EventBackend, Move, Settlement
 from futurama.backends.memory import MemoryBackend
+from futurama.events import RescheduleOutcome
 from tests.mutants.registry import MEMORY, breaks
 
 __all__ = ["DURABLE", "Durable", "same_file"]
@@ -61,6 +64,23 @@ class ClosesForGood(_Forgetful):
         self.forget()
 
 
+@breaks("lifecycle.close")
+class OpensWithoutItsIndex(MemoryBackend):
+    """Fills the index of dues when events are added, and not when it is opened."""
+
+    def close(self) -> None:
+        self._heap.clear()
+
+
+@breaks("lifecycle.close")
+class ClaimsEndWithTheConnection(MemoryBackend):
+    """Whoever closes has to claim anew, and the event still looks claimed."""
+
+    def close(self) -> None:
+        for row in self._rows.values():
+            row.token = row.token and b"closed"
+
+
 @breaks("lifecycle.now")
 class NaiveClock(MemoryBackend):
     """What drivers return for NOW()."""
@@ -94,6 +114,50 @@ class OneForAll(MemoryBackend):
     def __init__(self) -> None:
         super().__init__()
         self._rows = self._shared
+
+
+class _ReachesOthers(MemoryBackend):
+    """One operation does not say which store it means."""
+
+    _stores: ClassVar[WeakSet[MemoryBackend]] = WeakSet()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stores.add(self)
+
+    def others(self) -> list[MemoryBackend]:
+        """All other stores."""
+        return [store for store in self._stores if store is not self]
+
+
+@breaks("isolation")
+class PurgesEveryStore(_ReachesOthers):
+    """DELETE FROM dead_letters WHERE died < ?."""
+
+    def purge(self, *, before: datetime) -> int:
+        for other in self.others():
+            MemoryBackend.purge(other, before=before)
+        return super().purge(before=before)
+
+
+@breaks("isolation")
+class RequeuesInEveryStore(_ReachesOthers):
+    """UPDATE dead_letters SET due = ? WHERE id = ?."""
+
+    def requeue(self, ids: Sequence[str], *, now: datetime) -> Sequence[bool]:
+        for other in self.others():
+            MemoryBackend.requeue(other, ids, now=now)
+        return super().requeue(ids, now=now)
+
+
+@breaks("isolation")
+class MovesInEveryStore(_ReachesOthers):
+    """UPDATE waiting SET due = ? WHERE id = ?."""
+
+    def reschedule(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome]:
+        for other in self.others():
+            MemoryBackend.reschedule(other, moves)
+        return super().reschedule(moves)
 
 
 @breaks("capabilities.declared")
@@ -130,20 +194,98 @@ class SharesInSecret(MemoryBackend):
 _SHARED: Capabilities = attrs.evolve(MEMORY, shared=True)
 
 
-def _copy_of_rows(backend: EventBackend) -> Callable[[], EventBackend]:
-    assert isinstance(backend, MemoryBackend)
+_STORES: WeakValueDictionary[int, MemoryBackend] = WeakValueDictionary()
+"""A connector must fit through a pipe, even where no other process ever uses it; a number does."""
+
+
+def _in_this_process(
+    connect: Callable[[MemoryBackend], MemoryBackend],
+) -> Callable[[EventBackend], Callable[[], EventBackend]]:
+    def connector(backend: EventBackend) -> Callable[[], EventBackend]:
+        assert isinstance(backend, MemoryBackend)
+        _STORES[id(backend)] = backend
+        return partial(_connected, connect, id(backend))
+
+    return connector
+
+
+def _connected(connect: Callable[[MemoryBackend], MemoryBackend], number: int) -> MemoryBackend:
+    return connect(_STORES[number])
+
+
+def _copy_of_rows(first: MemoryBackend) -> MemoryBackend:
     second = Snapshot()
-    second._rows = dict(backend._rows)
-    return lambda: second
+    second._rows = dict(first._rows)
+    return second
 
 
-@breaks("shared.one-store", capabilities=_SHARED, connector=_copy_of_rows)
+@breaks("shared.one-store", capabilities=_SHARED, connector=_in_this_process(_copy_of_rows))
 class Snapshot(MemoryBackend):
     """An instance that sees the store as it was when it was opened."""
 
     def __init__(self) -> None:
         super().__init__()
         self.capabilities = _SHARED
+
+
+class _OnOneStore(Snapshot):
+    """Instances on one store that are right but for what each remembers for itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.remembered: WeakKeyDictionary[MemoryBackend, dict[str, Any]] = WeakKeyDictionary()
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """What this instance remembers."""
+        return self.remembered.setdefault(self, {})
+
+
+def _with_everything(first: MemoryBackend) -> MemoryBackend:
+    second = type(first)()
+    second.__dict__ = first.__dict__
+    return second
+
+
+_on_one_store = _in_this_process(_with_everything)
+
+
+@breaks("claim.token", capabilities=_SHARED, connector=_on_one_store)
+class InstancesCountAlike(_OnOneStore):
+    """Each instance numbers its claims, and takes the number for a token."""
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        batch = super().claim(**kwargs)
+        number = self.own["claims"] = self.own.get("claims", 0) + 1
+        token = str(number).encode()
+        for claim in batch.claims:
+            self._rows[claim.id].token = token
+        claims = [attrs.evolve(claim, token=token) for claim in batch.claims]
+        return attrs.evolve(batch, claims=claims)
+
+
+@breaks("fence.settle", capabilities=_SHARED, connector=_on_one_store)
+@breaks("fence.renew", capabilities=_SHARED, connector=_on_one_store)
+class TrustsItsMemory(_OnOneStore):
+    """Fences by the tokens that this instance handed out, though others hand out, too."""
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        batch = super().claim(**kwargs)
+        self.own.update({claim.id: claim.token for claim in batch.claims})
+        return batch
+
+    def _renew(self, claim: Claim, now_us: int, lease_us: int) -> bool:
+        return super()._renew(self._current(claim), now_us, lease_us)
+
+    def _settle(self, settlement: Settlement, now_us: int) -> bool:
+        claim = self._current(settlement.claim)
+        return super()._settle(attrs.evolve(settlement, claim=claim), now_us)
+
+    def _current(self, claim: Claim) -> Claim:
+        row = self._rows.get(claim.id)
+        if row is None or row.token is None or self.own.get(claim.id) != claim.token:
+            return claim
+        return attrs.evolve(claim, token=row.token)
 
 
 @breaks("shared.processes", capabilities=_SHARED, connector=lambda _: OneEach)
@@ -164,7 +306,7 @@ DURABLE: Capabilities = attrs.evolve(MEMORY, durable=True)
 
 
 class Durable(MemoryBackend):
-    """The memory backend, kept in a file as far as the test of crashes goes; breaks no law of it."""
+    """The memory backend, kept in a file that every change replaces; breaks no law of one process."""
 
     def __init__(self, path: Path | None = None) -> None:
         super().__init__()
@@ -177,9 +319,14 @@ class Durable(MemoryBackend):
     def open(self) -> None:
         if self.path.exists():
             self._rows = pickle.loads(self.path.read_bytes())
-            for row in self._rows.values():
-                if row.due_us is not None:
-                    self._enqueue(row, row.due_us)
+            self._heap.clear()
+            self.read()
+
+    def read(self) -> None:
+        """What else there is to do when the rows were read."""
+        for row in self._rows.values():
+            if row.due_us is not None:
+                self._enqueue(row, row.due_us)
 
     def add(self, *args: Any, **kwargs: Any) -> Any:
         return self.saved(super().add(*args, **kwargs))
@@ -187,8 +334,23 @@ class Durable(MemoryBackend):
     def claim(self, **kwargs: Any) -> ClaimBatch:
         return self.saved(super().claim(**kwargs))
 
+    def renew(self, *args: Any, **kwargs: Any) -> Any:
+        return self.saved(super().renew(*args, **kwargs))
+
     def settle(self, *args: Any, **kwargs: Any) -> Any:
         return self.saved(super().settle(*args, **kwargs))
+
+    def cancel(self, *args: Any, **kwargs: Any) -> Any:
+        return self.saved(super().cancel(*args, **kwargs))
+
+    def reschedule(self, *args: Any, **kwargs: Any) -> Any:
+        return self.saved(super().reschedule(*args, **kwargs))
+
+    def requeue(self, *args: Any, **kwargs: Any) -> Any:
+        return self.saved(super().requeue(*args, **kwargs))
+
+    def purge(self, *args: Any, **kwargs: Any) -> int:
+        return self.saved(super().purge(*args, **kwargs))
 
     def saved(self, answer: T) -> T:
         """``answer``, when everything is in the file."""
@@ -229,3 +391,147 @@ class WritesNowAndThen(Durable):
         self.calls += 1
         if self.calls % 20 == 0:
             super().write(rows)
+
+
+@breaks("durable.new-instance", capabilities=DURABLE, connector=same_file)
+class DoesNotReadItsIndex(Durable):
+    """Shows every event, and hands out none that another instance has added."""
+
+    def read(self) -> None:
+        pass
+
+
+@breaks("durable.new-instance", capabilities=DURABLE, connector=same_file)
+class KeepsTokensToItself(Durable):
+    """Who holds which claim is known to the instance that handed it out."""
+
+    def read(self) -> None:
+        super().read()
+        for row in self._rows.values():
+            row.token = row.token and b"unknown"
+
+
+@breaks("durable.new-instance", capabilities=DURABLE, connector=same_file)
+class NumbersItsTokens(Durable):
+    """Each instance counts its claims from one, and takes the number for a token."""
+
+    claimed = 0
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        batch = super().claim(**kwargs)
+        self.claimed += 1
+        token = str(self.claimed).encode()
+        for claim in batch.claims:
+            self._rows[claim.id].token = token
+        claims = [attrs.evolve(claim, token=token) for claim in batch.claims]
+        return self.saved(attrs.evolve(batch, claims=claims))
+
+
+@breaks("durable.new-instance", capabilities=DURABLE, connector=same_file)
+class RenewsInMemory(Durable):
+    """The file does not know of renewals."""
+
+    renew = MemoryBackend.renew
+
+
+@breaks("durable.new-instance", capabilities=DURABLE, connector=same_file)
+class CancelsInMemory(Durable):
+    """The file does not know what was cancelled."""
+
+    cancel = MemoryBackend.cancel
+
+
+@breaks("durable.new-instance", capabilities=DURABLE, connector=same_file)
+class MovesInMemory(Durable):
+    """The file does not know what was rescheduled."""
+
+    reschedule = MemoryBackend.reschedule
+
+
+@breaks("durable.new-instance", capabilities=DURABLE, connector=same_file)
+class RequeuesInMemory(Durable):
+    """The file does not know what was requeued."""
+
+    requeue = MemoryBackend.requeue
+
+
+@breaks("durable.new-instance", capabilities=DURABLE, connector=same_file)
+class PurgesInMemory(Durable):
+    """The file does not know what was purged."""
+
+    purge = MemoryBackend.purge
+
+
+for _mutant in (DoesNotReadItsIndex, KeepsTokensToItself):
+    breaks("crash.acknowledged", capabilities=DURABLE, connector=same_file)(_mutant)
+
+
+class _WritesLater(Durable):
+    """Answers one operation at once, and writes what it did when these events change again."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        super().__init__(path)
+        self._unwritten: dict[str, tuple[Any, Any]] = {}
+
+    def later(self, ids: Iterable[str], operation: Callable[[], T]) -> T:
+        """The answer of ``operation``, which changes the events ``ids``."""
+        before = self._copies(ids)
+        answer = operation()
+        after = self._copies(before)
+        for event_id in before:
+            written, _ = self._unwritten.get(event_id, (before[event_id], None))
+            self._unwritten[event_id] = (written, after[event_id])
+        return answer
+
+    def saved(self, answer: T) -> T:
+        rows: dict[str, Any] = dict(self._rows)
+        for event_id, (written, unwritten) in self._unwritten.items():
+            if rows.get(event_id) == unwritten:
+                rows[event_id] = written
+        self.write(pickle.dumps({key: row for key, row in rows.items() if row is not None}))
+        return answer
+
+    def _copies(self, ids: Iterable[str]) -> dict[str, Any]:
+        return {i: copy(self._rows.get(i)) for i in ids}
+
+
+@breaks("crash.acknowledged", capabilities=DURABLE, connector=same_file)
+class CancelsLater(_WritesLater):
+    """Removes the cancelled when it is their turn."""
+
+    def cancel(self, ids: Sequence[str]) -> Any:
+        return self.later(ids, lambda: MemoryBackend.cancel(self, ids))
+
+
+@breaks("crash.acknowledged", capabilities=DURABLE, connector=same_file)
+class RenewsLater(_WritesLater):
+    """Keeps the new end of a lease in memory."""
+
+    def renew(self, claims: Sequence[Claim], **kwargs: Any) -> Any:
+        ids = [claim.id for claim in claims]
+        return self.later(ids, lambda: MemoryBackend.renew(self, claims, **kwargs))
+
+
+@breaks("crash.acknowledged", capabilities=DURABLE, connector=same_file)
+class ReschedulesLater(_WritesLater):
+    """Keeps the new time in memory."""
+
+    def reschedule(self, moves: Sequence[Move]) -> Any:
+        ids = [move.id for move in moves]
+        return self.later(ids, lambda: MemoryBackend.reschedule(self, moves))
+
+
+@breaks("crash.acknowledged", capabilities=DURABLE, connector=same_file)
+class RequeuesLater(_WritesLater):
+    """Keeps in memory what waits again."""
+
+    def requeue(self, ids: Sequence[str], **kwargs: Any) -> Any:
+        return self.later(ids, lambda: MemoryBackend.requeue(self, ids, **kwargs))
+
+
+@breaks("crash.acknowledged", capabilities=DURABLE, connector=same_file)
+class PurgesLater(_WritesLater):
+    """Writes a mark into memory, and removes nothing from the file."""
+
+    def purge(self, **kwargs: Any) -> int:
+        return self.later(list(self._rows), lambda: MemoryBackend.purge(self, **kwargs))

@@ -60,6 +60,37 @@ class UntilIsIncluded(MemoryBackend):
         return Page(events=events[: query.limit], next=None)
 
 
+class _Overlooks(MemoryBackend):
+    """Leaves live events out that a bound of the query just includes."""
+
+    def overlooks(self, event: StoredEvent, query: Query) -> bool:
+        raise NotImplementedError
+
+    def find(self, query: Query) -> Page:
+        page = super().find(query)
+        return attrs.evolve(
+            page, events=[event for event in page.events if not self.overlooks(event, query)]
+        )
+
+
+@breaks("find.due")
+class UntilIsTooEarlyForClaims(_Overlooks):
+    """``due < due_until - 1``, for claimed events."""
+
+    def overlooks(self, event: StoredEvent, query: Query) -> bool:
+        if event.due is None or query.due_until is None or event.state is not State.CLAIMED:
+            return False
+        return to_us(event.due) == to_us(query.due_until) - 1
+
+
+@breaks("find.due")
+class FromIsTooLateForClaims(_Overlooks):
+    """``due > due_from``, for claimed events."""
+
+    def overlooks(self, event: StoredEvent, query: Query) -> bool:
+        return event.state is State.CLAIMED and event.due == query.due_from
+
+
 @breaks("find.due")
 class FromIsExcluded(MemoryBackend):
     """``>`` where ``>=`` was meant."""

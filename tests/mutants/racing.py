@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
+
+import attrs
 
 from futurama.backend import (
     AddOutcome,
@@ -17,8 +21,9 @@ from futurama.backend import (
     State,
 )
 from futurama.backends.memory import MemoryBackend
+from futurama.errors import BackendUnavailableError
 from futurama.events import CancelOutcome, RescheduleOutcome
-from futurama.times import to_us
+from futurama.times import from_us, to_us
 from tests.mutants.registry import breaks
 
 
@@ -181,3 +186,145 @@ class WritesEverythingBack(MemoryBackend):
             for gone in self._rows.keys() - before.keys() - added.keys():
                 self._remove(self._rows[gone])
         return outcomes
+
+
+@breaks("concurrency.nothing-lost")
+class WritesTheIndexBack(MemoryBackend):
+    """Reads the index of dues, adds to it and writes it back; only next_due looks at the events."""
+
+    def add(self, events: Sequence[NewEvent], *, if_exists: Any) -> Any:
+        with self._lock:
+            before = list(self._heap)
+        outcomes = super().add(events, if_exists=if_exists)
+        _let_others_in()
+        with self._lock:
+            rows = [self._rows[event.id] for event in events if event.id in self._rows]
+            self._heap = before
+            for row in rows:
+                if row.due_us is not None:
+                    self._enqueue(row, row.due_us)
+        return outcomes
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        batch = super().claim(**kwargs)
+        with self._lock:
+            dues = [row.due_us for row in self._rows.values() if row.due_us is not None]
+        return attrs.evolve(batch, next_due=from_us(min(dues)) if dues else None)
+
+
+class _NoticesOthers(MemoryBackend):
+    """Does not do the same when it is called by several at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._callers: set[int] = set()
+
+    @contextmanager
+    def alone_or_not(self) -> Iterator[bool]:
+        """Whether nobody else is in here."""
+        with self._lock:
+            self._callers.add(threading.get_ident())
+        _let_others_in()
+        yield len(self._callers) == 1
+        with self._lock:
+            self._callers.remove(threading.get_ident())
+
+
+@breaks("claim.next-due", test="concurrency.exclusive")
+class NobodyKnowsWhatIsNext(_NoticesOthers):
+    """Looks for the earliest due only if it need not wait for that."""
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        with self.alone_or_not() as is_alone:
+            batch = super().claim(**kwargs)
+            return batch if is_alone else attrs.evolve(batch, next_due=None)
+
+
+@breaks("claim.limit", test="concurrency.exclusive")
+class EverybodyGetsMore(_NoticesOthers):
+    """Claims for those who wait as well."""
+
+    def claim(self, *, limit: int, **kwargs: Any) -> ClaimBatch:
+        with self.alone_or_not() as is_alone:
+            return super().claim(limit=limit if is_alone else limit + 5, **kwargs)
+
+
+@breaks("claim.order", test="concurrency.exclusive")
+class LastComesFirst(_NoticesOthers):
+    """Sorts if there is time for it."""
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        with self.alone_or_not() as is_alone:
+            batch = super().claim(**kwargs)
+            return batch if is_alone else attrs.evolve(batch, claims=list(batch.claims)[::-1])
+
+
+@breaks("purge.before", test="concurrency.nothing-lost")
+class CountsThenPurges(MemoryBackend):
+    """SELECT count(*) in one statement, DELETE in the next."""
+
+    def purge(self, *, before: datetime) -> int:
+        with self._lock:
+            dead = [row for row in self._rows.values() if row.died_us is not None]
+            number = sum((row.died_us or 0) < to_us(before) for row in dead)
+        _let_others_in()
+        super().purge(before=before)
+        return number
+
+
+@breaks("claim.token", test="concurrency.exclusive")
+class CountsTokensWithoutALock(MemoryBackend):
+    """``self.number += 1``, in two statements; whatever is claimed at once gets the same token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        number = self.number
+        _let_others_in()
+        self.number = number + 1
+        token = b"%d" % number
+        batch = super().claim(**kwargs)
+        with self._lock:
+            for claim in batch.claims:
+                row = self._rows.get(claim.id)
+                if row is not None and row.token == claim.token:
+                    row.token = token
+        claims = [attrs.evolve(claim, token=token) for claim in batch.claims]
+        return attrs.evolve(batch, claims=claims)
+
+
+@breaks("errors", test="concurrency.fence")
+class NeverGetsThrough(_NoticesOthers):
+    """Once two have renewed at the same time, neither can any more."""
+
+    is_torn = False
+
+    def renew(self, *args: Any, **kwargs: Any) -> Any:
+        with self.alone_or_not() as is_alone:
+            self.is_torn |= not is_alone
+        if self.is_torn:
+            raise BackendUnavailableError("deadlock; try again", backend=self.name)
+        return super().renew(*args, **kwargs)
+
+
+@breaks("errors", test="concurrency.nothing-lost")
+class LocksInEitherOrder(MemoryBackend):
+    """Adding locks the events and then the index, claiming the index and then the events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._events, self._index = threading.Lock(), threading.Lock()
+
+    def add(self, *args: Any, **kwargs: Any) -> Any:
+        with self._events:
+            _let_others_in()
+            with self._index:
+                return super().add(*args, **kwargs)
+
+    def claim(self, **kwargs: Any) -> ClaimBatch:
+        with self._index:
+            _let_others_in()
+            with self._events:
+                return super().claim(**kwargs)

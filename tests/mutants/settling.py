@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from futurama.backend import Claim, Settlement, SettlementKind, State
+from futurama.backend import AddOutcome, Claim, NewEvent, Settlement, SettlementKind, State
 from futurama.backends.memory import MemoryBackend
 from futurama.times import to_us
 from tests.mutants.registry import breaks
@@ -45,6 +45,34 @@ class RequeueMakesUpForIt(MemoryBackend):
         if requeued:
             self._rows[event_id].lost = False
         return requeued
+
+
+@breaks("lost.for-good")
+class AReplacementOfTheDeadMakesUpForIt(MemoryBackend):
+    """A dead letter has no call under way, so its successor is not lost."""
+
+    def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
+        row = self._rows.get(event.id)
+        outcome = super()._add(event, if_exists)
+        if outcome is AddOutcome.REPLACED and row is not None and row.state is State.DEAD:
+            self._rows[event.id].lost = False
+        return outcome
+
+
+@breaks("renew.extends")
+class NeverEndsBeforeNow(MemoryBackend):
+    """GREATEST(now, ?)."""
+
+    def _renew(self, claim: Claim, now_us: int, lease_us: int) -> bool:
+        return super()._renew(claim, now_us, max(now_us, lease_us))
+
+
+@breaks("fence.lease-end")
+class RefusesToEndALease(MemoryBackend):
+    """Takes an end of the lease that is not ahead for a mistake."""
+
+    def _renew(self, claim: Claim, now_us: int, lease_us: int) -> bool:
+        return now_us < lease_us and super()._renew(claim, now_us, lease_us)
 
 
 @breaks("renew.extends")

@@ -11,6 +11,7 @@ from futurama.backend import EventBackend
 from futurama.conformance import LAWS, check
 from tests.mutants import (  # noqa: F401 -- importing them registers their mutants
     adding,
+    answers,
     changing,
     claiming,
     coarse,
@@ -60,7 +61,7 @@ def test_durable_mutants_are_made_of_a_right_backend() -> None:
     def make_backend() -> Iterator[EventBackend]:
         yield Durable()
 
-    laws = ["crash.acknowledged"]
+    laws = ["crash.acknowledged", "durable.new-instance"]
     assert check(make_backend, DURABLE, connector=same_file, laws=laws).ok
 
 

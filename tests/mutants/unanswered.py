@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from futurama.backend import NewEvent
 from futurama.backends.memory import MemoryBackend
 from futurama.events import CancelOutcome
 from tests.mutants.registry import breaks
@@ -18,9 +19,9 @@ class RepeatsFindNothing(MemoryBackend):
     last: Sequence[str] = ()
 
     def cancel(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
-        if ids and ids is self.last:
+        if ids and list(ids) == self.last:
             return [CancelOutcome.NOT_FOUND] * len(ids)
-        self.last = ids
+        self.last = list(ids)
         return super().cancel(ids)
 
 
@@ -31,8 +32,8 @@ class RepeatsAreMoved(MemoryBackend):
     last: tuple[Any, Any] = (None, None)
 
     def reschedule(self, moves: Any) -> Any:
-        if self.last[0] != moves:
-            self.last = (moves, super().reschedule(moves))
+        if self.last[0] != list(moves):
+            self.last = (list(moves), super().reschedule(moves))
         return self.last[1]
 
 
@@ -43,9 +44,9 @@ class RepeatsWakeNothing(MemoryBackend):
     last: tuple[Any, Any] = (None, None)
 
     def requeue(self, ids: Sequence[str], *, now: datetime) -> Any:
-        if ids and ids is self.last[0]:
+        if ids and self.last == (list(ids), now):
             return [False] * len(ids)
-        self.last = (ids, now)
+        self.last = (list(ids), now)
         return super().requeue(ids, now=now)
 
 
@@ -71,9 +72,10 @@ class AnswersFromMemory(MemoryBackend):
 
     def __init__(self) -> None:
         super().__init__()
-        self._answers: dict[int, tuple[Any, Any]] = {}
+        self._answers: dict[tuple[NewEvent, ...], Any] = {}
 
     def add(self, events: Any, *, if_exists: Any) -> Any:
-        if id(events) not in self._answers:
-            self._answers[id(events)] = (events, super().add(events, if_exists=if_exists))
-        return self._answers[id(events)][1]
+        request = tuple(events)
+        if request not in self._answers:
+            self._answers[request] = super().add(events, if_exists=if_exists)
+        return self._answers[request]

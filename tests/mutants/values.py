@@ -10,7 +10,15 @@ from typing import Any
 
 import attrs
 
-from futurama.backend import AddOutcome, NewEvent, Page, Query, Settlement, check_payload
+from futurama.backend import (
+    AddOutcome,
+    Claim,
+    NewEvent,
+    Page,
+    Query,
+    Settlement,
+    check_payload,
+)
 from futurama.backends.memory import MemoryBackend, MemorySettings
 from futurama.errors import BackendRejectedError
 from futurama.events import CancelOutcome
@@ -354,6 +362,30 @@ class AnswersInOrderOfIds(MemoryBackend):
 
     def cancel(self, ids: Sequence[str]) -> Any:
         return super().cancel(sorted(ids))
+
+
+@breaks("batch.positional")
+class ReportsInOrderOfIds(MemoryBackend):
+    """The same for reports."""
+
+    def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Any:
+        return super().settle(sorted(settlements, key=lambda s: s.claim.id), now=now)
+
+
+@breaks("batch.positional")
+class RenewsInOrderOfIds(MemoryBackend):
+    """The same for renewals."""
+
+    def renew(self, claims: Sequence[Claim], **kwargs: Any) -> Any:
+        return super().renew(sorted(claims, key=lambda claim: claim.id), **kwargs)
+
+
+@breaks("batch.positional")
+class RequeuesInOrderOfIds(MemoryBackend):
+    """The same for dead letters."""
+
+    def requeue(self, ids: Sequence[str], *, now: datetime) -> Any:
+        return super().requeue(sorted(ids), now=now)
 
 
 @breaks("batch.positional")
