@@ -100,6 +100,7 @@ class ConcurrencyChecks(CapabilityChecks):
         return Plan(
             seed=f"{seed()}.{number}",
             weights=weights,
+            replaces=number % 2 == 0,
             lease=lease,
             resolution=self.capabilities.resolution,
             calls=profile().calls,
@@ -119,12 +120,12 @@ class ConcurrencyChecks(CapabilityChecks):
 _EVERYTHING = {
     Kind.ADD: 6,
     Kind.CLAIM: 6,
-    Kind.SETTLE: 5,
+    Kind.SETTLE: 8,
     Kind.RENEW: 2,
     Kind.CANCEL: 1,
     Kind.RESCHEDULE: 2,
-    Kind.REQUEUE: 2,
-    Kind.PURGE: 1,
+    Kind.REQUEUE: 3,
+    Kind.PURGE: 3,
     Kind.READ: 1,
 }
 

@@ -141,10 +141,12 @@ class SettleChecks(SuiteBase):
     def test_fence_lease_end(self) -> None:
         """A claim is lost at the very end of its lease, and held until just before it."""
 
-        def program(case: tuple[timedelta, SettlementKind | int], run: Lockstep, _: Draw) -> None:
-            offset, how = case
-            claim = claimed(run, until=5)
-            now = at(run, 5) + offset
+        def program(
+            case: tuple[int, timedelta, SettlementKind | int], run: Lockstep, _: Draw
+        ) -> None:
+            until, offset, how = case
+            claim = claimed(run, until=until)
+            now = at(run, until) + offset
             if isinstance(how, int):
                 run.renew([claim], now=now, lease_until=at(run, how))
             else:
@@ -153,7 +155,9 @@ class SettleChecks(SuiteBase):
         step = self.capabilities.resolution
         offsets = [-step, timedelta(microseconds=-1), timedelta(0), step]
         longer, shorter = 8, 0
-        self.prove_each(product(offsets, [longer, shorter, *SettlementKind]), program, examples=1)
+        # Two ends: doubles tell one of each eight microseconds from the one before.
+        cases = product([5, 3], offsets, [longer, shorter, *SettlementKind])
+        self.prove_each(cases, program, examples=1)
 
     def test_settle_done(self) -> None:
         """The event is gone, and only this one."""

@@ -96,7 +96,10 @@ _ALL: Final = (
     Law("time.utc", "Times are read back as aware UTC, whatever zone they were given in."),
     # Batches
     Law("batch.empty", "An empty batch gives an empty answer and changes nothing."),
-    Law("batch.positional", "The answer has one outcome per item, in the order of the items."),
+    Law(
+        "batch.positional",
+        "The answer has one outcome per item, in the order of the items, which stay as they were given.",
+    ),
     Law("batch.in-order", "A batch means what its items mean one after another."),
     Law("batch.nothing-else", "An operation changes no event but those that it names."),
     Law("batch.large", "A batch of thousands of items means the same as one of a few."),

@@ -63,7 +63,7 @@ class Profile:
 
 
 _DEFAULT: Final = Profile(
-    thorough=False, times=1, steps=30, runs=3, calls=150, seconds=4.0, kills=3
+    thorough=False, times=1, steps=30, runs=3, calls=200, seconds=2.0, kills=3
 )
 _THOROUGH: Final = Profile(
     thorough=True, times=20, steps=50, runs=10, calls=300, seconds=20.0, kills=30

@@ -51,6 +51,8 @@ class Plan:
     Attributes:
         seed: the same one gives the same calls; how they overlap is another matter.
         weights: how often each operation is called.
+        replaces: whether events are overwritten, too. Without, it is known of each dead letter
+            how it went, and so how many were purged.
         lease: for how many steps events are claimed; times advance by about a step per call.
         resolution: of the backend.
         calls: how many calls each worker makes,
@@ -59,6 +61,7 @@ class Plan:
 
     seed: str
     weights: Mapping[Kind, int]
+    replaces: bool
     lease: int
     resolution: timedelta
     calls: int
@@ -207,7 +210,9 @@ class _Worker:
             )
             for event_id in self._ids()
         ]
-        choices: Sequence[IfExists] = ("raise", "keep", "keep", "replace")
+        choices: Sequence[IfExists] = ("raise", "keep", "keep")
+        if self._plan.replaces:
+            choices = (*choices, "replace")
         if_exists = self._random.choice(choices)
         arguments = [{"event": event, "if_exists": if_exists} for event in events]
         self._batch(
@@ -389,14 +394,16 @@ class _Worker:
         return self._random.sample(claims, min(len(claims), self._random.randint(1, _MOST)))
 
     def _settlement(self, claim: Claim) -> Settlement:
-        return self._random.choice(
-            [
-                Settlement.done(claim),
-                Settlement.release(claim),
-                Settlement.retry(claim, self._now()),
-                Settlement.bury(claim, "why"),
-            ]
-        )
+        bury = Settlement.bury(claim, "why")
+        reports = [
+            Settlement.done(claim),
+            Settlement.release(claim),
+            Settlement.retry(claim, self._now()),
+            bury,
+        ]
+        if Kind.PURGE in self._plan.weights:
+            reports += [bury, bury]  # else there is seldom anything to purge
+        return self._random.choice(reports)
 
     def _now(self) -> datetime:
         """About a step further with every call, but not in step with the other workers."""

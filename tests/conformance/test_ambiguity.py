@@ -128,7 +128,13 @@ def test_unanswered_calls_are_told_from_answered_ones() -> None:
 def histories(backend: EventBackend, weights: dict[Kind, int]) -> Sequence[Step]:
     """What two workers do to the backend."""
     plan = Plan(
-        seed="1", weights=weights, lease=4, resolution=SECOND / 1_000_000, calls=1500, seconds=60
+        seed="1",
+        weights=weights,
+        replaces=True,
+        lease=4,
+        resolution=SECOND / 1_000_000,
+        calls=1500,
+        seconds=60,
     )
     return run_threads([backend] * 2, plan)
 

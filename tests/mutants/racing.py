@@ -94,7 +94,7 @@ class ChecksThenCancels(MemoryBackend):
         ]
 
 
-@breaks("concurrency.fence", "concurrency.exclusive")
+@breaks("concurrency.fence", "concurrency.exclusive", "concurrency.nothing-lost")
 class ChecksThenRenews(MemoryBackend):
     """Looks at the token in one statement and moves the lease by id in the next."""
 
@@ -114,7 +114,7 @@ class ChecksThenRenews(MemoryBackend):
         return held
 
 
-@breaks("concurrency.cancel")
+@breaks("concurrency.cancel", "concurrency.nothing-lost")
 class ChecksThenReschedules(MemoryBackend):
     """Looks at the state in one statement and moves by id in the next."""
 
@@ -153,7 +153,7 @@ class ChecksThenAdds(MemoryBackend):
         ]
 
 
-@breaks("concurrency.nothing-lost")
+@breaks("concurrency.nothing-lost", "purge.before")
 class ChecksThenPurges(MemoryBackend):
     """Looks for the dead in one statement and deletes by id in the next, requeued ones too."""
 
@@ -272,7 +272,7 @@ class CountsThenPurges(MemoryBackend):
         return number
 
 
-@breaks("claim.token", test="concurrency.exclusive")
+@breaks("claim.token", test="concurrency.fence")
 class CountsTokensWithoutALock(MemoryBackend):
     """``self.number += 1``, in two statements; whatever is claimed at once gets the same token."""
 

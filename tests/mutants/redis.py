@@ -74,7 +74,7 @@ class RenewsWithoutTheToken(RewritingRedis):
     }
 
 
-@breaks("fence.lease-end", test="renew.extends")
+@breaks("fence.lease-end")
 class ComparesTimesAsNumbers(RewritingRedis):
     """The numbers of Lua are doubles, for which eight microseconds are the same instant."""
 
