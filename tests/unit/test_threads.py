@@ -87,25 +87,22 @@ def test_cancelling_close_to_the_time(backend: FaultyBackend) -> None:
     CANCELLED, and each event is either called or cancelled."""
     started: dict[str, int] = {}
     cancelled: dict[str, int] = {}
-    answers: Counter[CancelOutcome] = Counter()
 
     def trigger(event: Event) -> None:
         started[event.id] = time.monotonic_ns()
 
     queue = Queue({"t": trigger}, memory_config(), backend=backend)
     with queue:
-        first = queue.now() + 50 * MILLISECOND
-        times = {f"e{n}": first + n * MILLISECOND / 4 for n in range(400)}
-        for event_id, when in times.items():
-            queue.create("t", when, id=event_id)
+        first = queue.now() + 100 * MILLISECOND
+        instants = [first + n * MILLISECOND / 4 for n in range(400)]
+        ids = queue.create_many([("t", instant, None) for instant in instants])
+        times = dict(zip(ids, instants, strict=True))
 
         def cancel(ids: list[str]) -> None:
             for event_id in ids:
                 wait = (times[event_id] - queue.now()).total_seconds() - 0.0005
                 threading.Event().wait(max(0.0, wait))
-                outcome = queue.cancel(event_id)
-                answers[outcome] += 1
-                if outcome is CancelOutcome.CANCELLED:
+                if queue.cancel(event_id) is CancelOutcome.CANCELLED:
                     cancelled[event_id] = time.monotonic_ns()
 
         threads = [Background(partial(cancel, list(times)[part::2])) for part in range(2)]
@@ -113,7 +110,6 @@ def test_cancelling_close_to_the_time(backend: FaultyBackend) -> None:
             thread.result()
     assert not cancelled.keys() & started.keys()
     assert cancelled.keys() | started.keys() == times.keys()
-    assert sum(answers.values()) == 400
 
 
 def test_coroutines_and_functions_are_bounded(backend: FaultyBackend) -> None:
