@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from multiprocessing.connection import Connection
 from random import Random
@@ -15,7 +16,7 @@ import attrs
 from futurama.backend import Claim, EventBackend, Move, NewEvent, Settlement, State, StoredEvent
 from futurama.conformance import rules
 from futurama.conformance.author import Author, Connect
-from futurama.conformance.failure import SAME_STORE, LawBroken
+from futurama.conformance.failure import SAME_STORE, LawBroken, where
 from futurama.conformance.instance import CALLS, instance
 from futurama.conformance.literals import as_python
 from futurama.conformance.lockstep import Lockstep
@@ -86,13 +87,32 @@ def kill_and_look(author: type[Author], connect: Connect, random: Random, *, at_
             pass
     CALLS.add(told.calls)
     backend = instance(connect())
-    backend.open()
+    with _surviving("open"):
+        backend.open()
     try:
+        with _surviving("find"):
+            events = all_events(backend.find)
         run = Lockstep([backend], author.capabilities, hooks=author.hooks())
-        run.model.events = told.compare(all_events(backend.find))
+        run.model.events = told.compare(events)
         _go_on(run, told, random)
     finally:
         backend.close()
+
+
+@contextmanager
+def _surviving(operation: str) -> Iterator[None]:
+    """An exception here comes of what the killed process left behind."""
+    try:
+        yield
+    except LawBroken:
+        raise
+    except Exception as error:
+        raise LawBroken(
+            "crash.acknowledged",
+            expected=f"{operation}() succeeds on what a process has left that was killed",
+            actual=error,
+            raised=where(error),
+        ) from error
 
 
 class _Told:
@@ -134,10 +154,11 @@ class _Told:
             right = [one for one in allowed if rules.shows(one, actual, self._certain.step)]
             if not right:
                 hint = "" if seen else f" ({SAME_STORE})"
+                wanted, got = _compared(allowed[0], actual)
                 raise LawBroken(
                     "crash.acknowledged",
-                    expected=f"{event_id!r} as acknowledged{hint}: {_text(allowed[0])}",
-                    actual=actual or "it is absent",
+                    expected=f"{event_id!r} as acknowledged{hint}: {wanted}",
+                    actual=got,
                 )
             if right[0] is not None:
                 stored[event_id] = right[0]
@@ -183,8 +204,21 @@ def _go_on(run: Lockstep, told: _Told, random: Random) -> None:
         ) from None
 
 
-def _text(stored: rules.Stored | None) -> str:
-    return "absent" if stored is None else as_python(stored.visible())
+def _compared(stored: rules.Stored | None, seen: StoredEvent | None) -> tuple[str, str]:
+    """Both in words; of two events only what differs."""
+    if stored is None or seen is None:
+        return (
+            "it is absent" if stored is None else as_python(stored.visible()),
+            "it is absent" if seen is None else as_python(seen),
+        )
+    events = (stored.visible(), seen)
+    names = [field.name for field in attrs.fields(StoredEvent)]
+    differing = [name for name in names if getattr(events[0], name) != getattr(events[1], name)]
+    wanted, got = (
+        ", ".join(f"{name}={as_python(getattr(event, name))}" for name in differing)
+        for event in events
+    )
+    return wanted, got
 
 
 class _Victim:

@@ -540,3 +540,36 @@ class PurgesLater(_WritesLater):
 
     def purge(self, **kwargs: Any) -> int:
         return self.later(list(self._rows), lambda: MemoryBackend.purge(self, **kwargs))
+
+
+@breaks("crash.acknowledged", capabilities=DURABLE, connector=same_file)
+class LeavesItsLockBehind(Durable):
+    """A file says that someone is at work; only who closes removes it."""
+
+    def open(self) -> None:
+        """Refuses where the file is not its own."""
+        lock, owner = self.path.with_suffix(".lock"), str(id(self))
+        if lock.exists() and lock.read_text() != owner:
+            raise RuntimeError("another process is at work")
+        lock.write_text(owner)
+        super().open()
+
+    def close(self) -> None:
+        """Removes it."""
+        self.path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+@breaks("crash.acknowledged", capabilities=DURABLE, connector=same_file)
+class WritesInPlace(Durable):
+    """Begins each change by emptying the file, and is killed before it ends."""
+
+    def write(self, rows: bytes) -> None:
+        """Leave what a kill in the middle leaves; the end of the writing is in :meth:`close`."""
+        self.path.write_bytes(b"")
+        self.rows = rows
+
+    rows = pickle.dumps({})
+
+    def close(self) -> None:
+        """The file is whole again."""
+        self.path.write_bytes(self.rows)
