@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -23,12 +23,9 @@ from tests.mutants import (  # noqa: F401 -- importing them registers their muta
     unanswered,
     values,
 )
+from tests.mutants.dying import MOST_CALLS, calls_of
 from tests.mutants.living import DURABLE, Durable, same_file
 from tests.mutants.registry import MOST_SECONDS, MUTANTS, Mutant
-
-_MOST_CALLS = 8
-"""How long the program that shows a fault may be, the look at what is left included."""
-
 
 @pytest.fixture(autouse=True)
 def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +54,7 @@ def test_mutant_dies_by_its_own_law(mutant: Mutant) -> None:
     (result,) = report.results
     assert result.broken is not None, f"survived: {result.status} {result.detail}"
     assert result.broken.law in {mutant.law, *mutant.others}, result.detail
-    assert len(_calls(result.broken.program)) <= _MOST_CALLS, result.detail
+    assert len(calls_of(result.broken.program)) <= MOST_CALLS, result.detail
 
 
 def test_durable_mutants_are_made_of_a_right_backend() -> None:
@@ -69,8 +66,3 @@ def test_durable_mutants_are_made_of_a_right_backend() -> None:
 
     laws = ["crash.acknowledged", "durable.new-instance"]
     assert check(make_backend, DURABLE, connector=same_file, laws=laws).ok
-
-
-def _calls(program: Sequence[str]) -> list[str]:
-    """The lines that a reader has to think about: not the beginning, which is always the same."""
-    return [line for line in program if line.startswith(" ") and line.strip() != "backend.open()"]
