@@ -27,6 +27,7 @@ from tests.mutants.dying import MOST_CALLS, calls_of
 from tests.mutants.living import DURABLE, Durable, same_file
 from tests.mutants.registry import MOST_SECONDS, MUTANTS, Mutant
 
+
 @pytest.fixture(autouse=True)
 def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some of these mutants never answer; the others, in memory, do so at once."""
