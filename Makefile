@@ -53,14 +53,16 @@ wheel: $(VENV)/.dev ## build wheel and sdist into dist/ and try them in empty en
 	@ls dist/*
 	@FUTURAMA_TEST_DIST=dist $(PYTEST) tests/packaging $(FLAGS)
 
-servers: # the binaries of the servers that tests start
+servers: $(BIN)/python # the binaries of the servers that tests start, and the driver that has to be built
 	@sh scripts/ensure_servers.sh
+	@sh scripts/ensure_mysqlclient.sh $(BIN)/python
 
 docs: $(VENV)/.dev ## renew the page that is made from the code
 	@$(BIN)/python docs/make_configuration.py > docs/configuration.md
 
-bench: $(VENV)/.dev servers ## the measured claims
-	@$(BIN)/python -m benchmarks $(FLAGS)
+bench: $(VENV)/.bench servers ## the measured claims, into docs/benchmark-results.md; ten minutes, or e.g. FLAGS="run-1 --store mysql"
+	@$(BIN)/python -m benchmarks --keep docs/performance/results.json \
+	  --markdown docs/benchmark-results.md --plots docs/performance $(FLAGS)
 
 constraints: ## resolve the newest versions of all tools into constraints.txt
 	@sh scripts/constraints.sh
@@ -77,6 +79,11 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing Futurama and what it runs with into $(VENV)"
 	@$(PIP) install -c constraints.txt setuptools
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[mysql,sqlite,http,cli]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@echo "installing what draws plots into $(VENV)"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python

@@ -6,12 +6,11 @@ It keeps every law of the protocol but forgets everything when its process ends.
 from __future__ import annotations
 
 import heapq
-import itertools
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeAlias
 
 import attrs
 
@@ -33,13 +32,16 @@ from futurama.backend import (
 )
 from futurama.events import CancelOutcome, RescheduleOutcome
 from futurama.settings import key
-from futurama.times import EARLIEST, from_us, to_us
 
 __all__ = ["MemoryBackend", "MemorySettings"]
 
 _TOKEN_BYTES = 16
+
 _STALE_ENTRIES_ALLOWED = 64
-_EARLIEST_US = to_us(EARLIEST)
+"""Beyond as many as there are rows; so that a nearly empty heap is not cleaned up all the time."""
+
+_Entry: TypeAlias = tuple[datetime, str]
+"""(due, id). Sorted as the protocol wants: text compares by code points, which order as UTF-8 does."""
 
 
 @attrs.frozen
@@ -51,33 +53,44 @@ class MemorySettings:
     )
 
 
-@attrs.define
+@attrs.define(weakref_slot=False)
 class _Row:
-    """One stored event; times are microseconds, because integers compare fast and are small."""
+    """One stored event. The texts, bytes and times are those of the caller, not copies."""
 
     id: str
     trigger_type: str
-    trigger_time_us: int
+    trigger_time: datetime
     payload: bytes
-    created_us: int
-    due_us: int | None
+    created: datetime
+    entry: _Entry | None = None
+    """The heap entry that stands for this row, and its due; all others are stale. None: it is dead."""
     attempt: int = 0
     token: bytes | None = None
     owner: str | None = None
     lost: bool = False
-    died_us: int | None = None
+    died: datetime | None = None
     reason: str | None = None
-    entry: int = -1
-    """Which heap entry stands for this row; all others are stale. -1: none does."""
+
+    @property
+    def due(self) -> datetime | None:
+        return None if self.entry is None else self.entry[0]
 
     @property
     def state(self) -> State:
-        if self.due_us is None:
+        if self.entry is None:
             return State.DEAD
         return State.WAITING if self.token is None else State.CLAIMED
 
-    def is_held_by(self, claim: Claim, now_us: int) -> bool:
-        return self.due_us is not None and self.token == claim.token and now_us < self.due_us
+    def is_held_by(self, claim: Claim, now: datetime) -> bool:
+        return self.token == claim.token and self.entry is not None and now < self.entry[0]
+
+    def is_made_of(self, event: NewEvent) -> bool:
+        return (
+            self.created == event.created
+            and self.trigger_type == event.trigger_type
+            and self.trigger_time == event.trigger_time
+            and self.payload == event.payload
+        )
 
 
 class MemoryBackend:
@@ -107,10 +120,9 @@ class MemoryBackend:
         self._now = now
         self._lock = threading.Lock()
         self._rows: dict[str, _Row] = {}
-        # (due, id, number of the entry, row), ordered as the protocol wants. Changing a row leaves
-        # its former entry in the heap; such stale entries are dropped when they come up.
-        self._heap: list[tuple[int, bytes, int, _Row]] = []
-        self._entry_numbers = itertools.count()
+        # Changing or removing a row leaves its former entry in the heap; such stale entries are
+        # dropped when they come up.
+        self._heap: list[_Entry] = []
 
     @classmethod
     def from_settings(cls, settings: MemorySettings) -> Self:
@@ -135,14 +147,11 @@ class MemoryBackend:
             return [self._add(event, if_exists) for event in events]
 
     def _add(self, event: NewEvent, if_exists: IfExists) -> AddOutcome:
-        due_us = to_us(event.trigger_time)
-        row = _Row(
-            event.id, event.trigger_type, due_us, event.payload, to_us(event.created), due_us
-        )
+        row = _Row(event.id, event.trigger_type, event.trigger_time, event.payload, event.created)
         stored = self._rows.get(event.id)
         if stored is None:
             outcome = AddOutcome.ADDED
-        elif _is_same_creation(stored, row):
+        elif stored.is_made_of(event):
             return AddOutcome.ADDED
         elif if_exists == "raise":
             return AddOutcome.REFUSED
@@ -150,10 +159,9 @@ class MemoryBackend:
             return AddOutcome.KEPT
         else:
             row.lost = stored.lost or stored.token is not None
-            self._remove(stored)
             outcome = AddOutcome.REPLACED
         self._rows[event.id] = row
-        self._enqueue(row, due_us)
+        self._enqueue(row, event.trigger_time)
         return outcome
 
     def cancel(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
@@ -165,7 +173,7 @@ class MemoryBackend:
         row = self._rows.get(event_id)
         if row is None or row.state is State.DEAD:
             return CancelOutcome.NOT_FOUND
-        self._remove(row)
+        del self._rows[event_id]
         if row.state is State.CLAIMED or row.lost:
             return CancelOutcome.IN_FLIGHT
         return CancelOutcome.CANCELLED
@@ -187,8 +195,8 @@ class MemoryBackend:
         if move.payload is not None:
             row.payload = move.payload
         if move.trigger_time is not None:
-            row.trigger_time_us = to_us(move.trigger_time)
-            self._enqueue(row, row.trigger_time_us)
+            row.trigger_time = move.trigger_time
+            self._enqueue(row, move.trigger_time)
         return RescheduleOutcome.RESCHEDULED
 
     def claim(
@@ -201,49 +209,42 @@ class MemoryBackend:
         limit: int,
     ) -> ClaimBatch:
         """See :meth:`futurama.backend.EventBackend.claim`."""
-        now_us, due_before_us, lease_us = to_us(now), to_us(due_before), to_us(lease_until)
-        horizon_us = max(now_us, due_before_us)
         token = os.urandom(_TOKEN_BYTES)
         claims: list[Claim] = []
-        passed_over: list[_Row] = []
+        taken: list[_Row] = []
+        passed_over: list[_Entry] = []
         with self._lock:
-            while len(claims) < limit and (row := self._first()) is not None:
-                due_us = row.due_us
-                assert due_us is not None, "a dead row is never in the heap"
-                if due_us > horizon_us:
-                    break
-                heapq.heappop(self._heap)
-                row.entry = -1
-                if due_us > (due_before_us if row.token is None else now_us):
-                    passed_over.append(row)
+            for entry, row in self._pop_until(max(now, due_before)):
+                due, _ = entry
+                if due > (due_before if row.token is None else now):
+                    passed_over.append(entry)
                     continue
                 row.lost = row.lost or row.token is not None
                 row.token, row.owner, row.attempt = token, owner, row.attempt + 1
-                row.due_us = lease_us
-                claims.append(_claim(row, token=token, due_us=due_us))
+                taken.append(row)
+                claims.append(_claim(row, token=token, due=due, lease_until=lease_until))
+                if len(claims) >= limit:
+                    break
             # Only now: a lease that ends before `now` must not bring a row up again in this call.
-            for row in passed_over:
-                assert row.due_us is not None
-                self._enqueue(row, row.due_us)
-            for claim in claims:
-                self._enqueue(self._rows[claim.id], lease_us)
-            first = self._first()
-            next_due = None if first is None or first.due_us is None else from_us(first.due_us)
+            for entry in passed_over:
+                heapq.heappush(self._heap, entry)
+            for row in taken:
+                self._enqueue(row, lease_until)
+            next_due = self._next_due()
         return ClaimBatch(claims=claims, next_due=next_due)
 
     def renew(
         self, claims: Sequence[Claim], *, now: datetime, lease_until: datetime
     ) -> Sequence[bool]:
         """See :meth:`futurama.backend.EventBackend.renew`."""
-        now_us, lease_us = to_us(now), to_us(lease_until)
         with self._lock:
-            return [self._renew(claim, now_us, lease_us) for claim in claims]
+            return [self._renew(claim, now, lease_until) for claim in claims]
 
-    def _renew(self, claim: Claim, now_us: int, lease_us: int) -> bool:
+    def _renew(self, claim: Claim, now: datetime, lease_until: datetime) -> bool:
         row = self._rows.get(claim.id)
-        if row is None or not row.is_held_by(claim, now_us):
+        if row is None or not row.is_held_by(claim, now):
             return False
-        self._enqueue(row, lease_us)
+        self._enqueue(row, lease_until)
         return True
 
     def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
@@ -251,29 +252,27 @@ class MemoryBackend:
         for settlement in settlements:
             if settlement.payload is not None:
                 check_payload(settlement.payload, self.capabilities)
-        now_us = to_us(now)
         with self._lock:
-            return [self._settle(settlement, now_us) for settlement in settlements]
+            return [self._settle(settlement, now) for settlement in settlements]
 
-    def _settle(self, settlement: Settlement, now_us: int) -> bool:
+    def _settle(self, settlement: Settlement, now: datetime) -> bool:
         claim = settlement.claim
         row = self._rows.get(claim.id)
-        if row is None or not row.is_held_by(claim, now_us):
+        if row is None or not row.is_held_by(claim, now):
             return False
         row.token = row.owner = None
         if settlement.kind is SettlementKind.DONE:
-            self._remove(row)
+            del self._rows[row.id]
         elif settlement.kind is SettlementKind.RETRY:
             assert settlement.due is not None, "made by Settlement.retry"
             if settlement.payload is not None:
                 row.payload = settlement.payload
-            self._enqueue(row, to_us(settlement.due))
+            self._enqueue(row, settlement.due)
         elif settlement.kind is SettlementKind.RELEASE:
             row.attempt -= 1
-            self._enqueue(row, to_us(claim.due))
+            self._enqueue(row, claim.due)
         else:
-            row.due_us, row.died_us, row.reason = None, now_us, settlement.reason
-            row.entry = -1
+            row.entry, row.died, row.reason = None, now, settlement.reason
         return True
 
     def find(self, query: Query) -> Page:
@@ -300,59 +299,50 @@ class MemoryBackend:
 
     def requeue(self, ids: Sequence[str], *, now: datetime) -> Sequence[bool]:
         """See :meth:`futurama.backend.EventBackend.requeue`."""
-        now_us = to_us(now)
         with self._lock:
-            return [self._requeue(event_id, now_us) for event_id in ids]
+            return [self._requeue(event_id, now) for event_id in ids]
 
-    def _requeue(self, event_id: str, now_us: int) -> bool:
+    def _requeue(self, event_id: str, now: datetime) -> bool:
         row = self._rows.get(event_id)
         if row is None or row.state is not State.DEAD:
             return False
-        row.attempt, row.died_us, row.reason = 0, None, None
-        self._enqueue(row, now_us)
+        row.attempt, row.died, row.reason = 0, None, None
+        self._enqueue(row, now)
         return True
 
     def purge(self, *, before: datetime) -> int:
         """See :meth:`futurama.backend.EventBackend.purge`."""
-        before_us = to_us(before)
         with self._lock:
             dead = [
-                row.id
-                for row in self._rows.values()
-                if row.died_us is not None and row.died_us < before_us
+                row.id for row in self._rows.values() if row.died is not None and row.died < before
             ]
             for event_id in dead:
                 del self._rows[event_id]
         return len(dead)
 
-    def _enqueue(self, row: _Row, due_us: int) -> None:
-        row.due_us, row.entry = due_us, next(self._entry_numbers)
-        heapq.heappush(self._heap, (due_us, row.id.encode(), row.entry, row))
+    def _enqueue(self, row: _Row, due: datetime) -> None:
+        row.entry = (due, row.id)
+        heapq.heappush(self._heap, row.entry)
         if len(self._heap) > 2 * len(self._rows) + _STALE_ENTRIES_ALLOWED:
-            self._heap = [entry for entry in self._heap if entry[2] == entry[3].entry]
+            self._heap = [row.entry for row in self._rows.values() if row.entry is not None]
             heapq.heapify(self._heap)
 
-    def _remove(self, row: _Row) -> None:
-        del self._rows[row.id]
-        row.entry = -1
+    def _pop_until(self, horizon: datetime) -> Iterator[tuple[_Entry, _Row]]:
+        """Take out of the heap what is due by ``horizon``, the least first; stale entries vanish."""
+        while self._heap and self._heap[0][0] <= horizon:
+            entry = heapq.heappop(self._heap)
+            if (row := self._row_of(entry)) is not None:
+                yield entry, row
 
-    def _first(self) -> _Row | None:
-        """The row with the least (due, id), left in the heap; drops stale entries before it."""
-        while self._heap:
-            _, _, number, row = self._heap[0]
-            if row.entry == number:
-                return row
+    def _next_due(self) -> datetime | None:
+        while self._heap and self._row_of(self._heap[0]) is None:
             heapq.heappop(self._heap)
-        return None
+        return self._heap[0][0] if self._heap else None
 
-
-def _is_same_creation(a: _Row, b: _Row) -> bool:
-    return (a.created_us, a.trigger_type, a.trigger_time_us, a.payload) == (
-        b.created_us,
-        b.trigger_type,
-        b.trigger_time_us,
-        b.payload,
-    )
+    def _row_of(self, entry: _Entry) -> _Row | None:
+        """The row that ``entry`` stands for; None if it is stale."""
+        row = self._rows.get(entry[1])
+        return row if row is not None and row.entry is entry else None
 
 
 def _matches(row: _Row, query: Query) -> bool:
@@ -360,36 +350,29 @@ def _matches(row: _Row, query: Query) -> bool:
         (query.ids is None or row.id in query.ids)
         and (query.trigger_type is None or row.trigger_type == query.trigger_type)
         and (query.state is None or row.state is query.state)
-        and (
-            query.due_from is None
-            or (row.due_us is not None and row.due_us >= to_us(query.due_from))
-        )
-        and (
-            query.due_until is None
-            or (row.due_us is not None and row.due_us < to_us(query.due_until))
-        )
+        and (query.due_from is None or (row.due is not None and row.due >= query.due_from))
+        and (query.due_until is None or (row.due is not None and row.due < query.due_until))
     )
 
 
 def _cursor(row: _Row) -> str:
     """A string that sorts as the pages do: live before dead, then by time, then by id."""
-    time_us = row.died_us if row.due_us is None else row.due_us
-    assert time_us is not None
-    return f"{row.due_us is None:d}{time_us - _EARLIEST_US:020d}{row.id.encode().hex()}"
+    time = row.due or row.died
+    assert time is not None, "whatever is not due has died"
+    return f"{row.due is None:d}{time.isoformat(timespec='microseconds')}{row.id.encode().hex()}"
 
 
-def _claim(row: _Row, *, token: bytes, due_us: int) -> Claim:
-    assert row.due_us is not None
+def _claim(row: _Row, *, token: bytes, due: datetime, lease_until: datetime) -> Claim:
     return Claim(
         id=row.id,
         trigger_type=row.trigger_type,
-        trigger_time=from_us(row.trigger_time_us),
+        trigger_time=row.trigger_time,
         payload=row.payload,
-        created=from_us(row.created_us),
+        created=row.created,
         attempt=row.attempt,
         token=token,
-        due=from_us(due_us),
-        lease_until=from_us(row.due_us),
+        due=due,
+        lease_until=lease_until,
         lost_before=row.lost,
     )
 
@@ -398,14 +381,14 @@ def _stored_event(row: _Row) -> StoredEvent:
     return StoredEvent(
         id=row.id,
         trigger_type=row.trigger_type,
-        trigger_time=from_us(row.trigger_time_us),
+        trigger_time=row.trigger_time,
         payload=row.payload,
-        created=from_us(row.created_us),
+        created=row.created,
         attempt=row.attempt,
         state=row.state,
-        due=None if row.due_us is None else from_us(row.due_us),
+        due=row.due,
         owner=row.owner,
         lost=row.lost,
-        died=None if row.died_us is None else from_us(row.died_us),
+        died=row.died,
         reason=row.reason,
     )

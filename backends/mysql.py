@@ -6,34 +6,36 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import ssl as tls
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
-import attrs
-import pymysql
 import sqlalchemy as sa
-from pymysql.constants import FIELD_TYPE
-from pymysql.converters import conversions
 from sqlalchemy import exc
 
 from futurama.backend import Finding
-from futurama.backends.sql import ServerDialect, ServerSettings, SQLBackend
+from futurama.backends.sql import ServerDialect, SQLBackend
 from futurama.backends.sql.errors import MYSQL_FAULTS, Fault
 from futurama.backends.sql.mysql_diagnosis import diagnose
+from futurama.backends.sql.mysql_driver import MySQLDriver
+from futurama.backends.sql.mysql_settings import MySQLSettings
+from futurama.backends.sql.mysql_values import Keys, inserted
 from futurama.backends.sql.rows import portions
 from futurama.backends.sql.statements import DUE_INDEX, MAX_OWNER_BYTES, SCHEMA_TABLE
-from futurama.errors import BackendSetupError
+from futurama.errors import BackendSetupError, ConfigError, UnknownBackendError
 from futurama.events import MAX_ID_BYTES, MAX_TYPE_BYTES
-from futurama.settings import key
 
 __all__ = ["MySQLBackend", "MySQLDialect", "MySQLSettings"]
 
 _MAX_MEDIUMBLOB_BYTES = 2**24 - 1
 
 _MIN_PACKET_BYTES = 1024 * 1024
-"""PyMySQL joins rows into statements of a little less than this."""
+"""The least ``max_allowed_packet`` that servers come with."""
+
+_MAX_INSERTED_LENGTH = _MIN_PACKET_BYTES - 24 * 1024
+"""Of the values in one INSERT with many rows."""
 
 _STATEMENT_MARGIN_BYTES = 8192
 """More than everything in a one-row statement that is not the payload."""
@@ -44,26 +46,19 @@ list into a joined subquery (in_predicate_conversion_threshold). Shorter ones co
 
 _MAX_UPDATED_ROWS = 500
 _MAX_UPDATED_BYTES = 256 * 1024
-"""Payload per UPDATE, so that with all escapes and the rest it stays below 1 MiB, the least
-``max_allowed_packet`` that servers come with."""
+"""Payload per UPDATE, so that with all escapes and the rest it stays below ``_MIN_PACKET_BYTES``."""
+
+_FRESH_SECONDS = 1.0
+"""A connection that was used a moment ago is taken for good: a ping costs a call a round trip. If the
+server has closed it since, one call fails without having changed anything."""
+
+_DRIVERS = {
+    "pymysql": ("futurama.backends.sql.pymysql_driver", "mysql"),
+    "mysqldb": ("futurama.backends.sql.mysqldb_driver", "mysqlclient"),
+}
+"""Value of the key ``driver`` -> (module with a class ``Driver``, extra that installs it)."""
 
 _SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
-
-
-@attrs.frozen
-class MySQLSettings(ServerSettings):
-    """The configuration keys of the MySQL backend."""
-
-    host: str = key("127.0.0.1", "name or address of the server")
-    port: int = key(3306, "TCP port of the server", minimum=1, maximum=65_535)
-    username: str = key("root", "who logs in")
-    password: str = key("", "the password of that user", secret=True)
-    db_name: str = key("futurama", "the database; created at the first start if that is allowed")
-    mysql6: bool = key(
-        default=True,
-        doc="store times as DATETIME(6), to the microsecond; false: DATETIME, whole seconds, for "
-        "servers without fractional seconds",
-    )
 
 
 class MySQLBackend(SQLBackend):
@@ -107,11 +102,9 @@ class MySQLBackend(SQLBackend):
 
 
 class MySQLDialect(ServerDialect):
-    """MySQL and MariaDB through PyMySQL."""
+    """MySQL and MariaDB, through one of the drivers in ``_DRIVERS``."""
 
     name = "mysql"
-    url = "mysql+pymysql://"
-    driver_error = pymysql.err.MySQLError
     max_in_list = _MAX_IN_LIST
     max_data_bytes = _MAX_MEDIUMBLOB_BYTES
     _settings: MySQLSettings
@@ -120,40 +113,28 @@ class MySQLDialect(ServerDialect):
         place = f"{settings.username}@{settings.host}:{settings.port}/{settings.db_name}"
         super().__init__(settings, place)
         self.resolution = timedelta(microseconds=1) if settings.mysql6 else timedelta(seconds=1)
-        self._tls: tls.SSLContext | None = None
+        self._driver = _make_driver(settings)
+        self.url = self._driver.url
+        self.driver_error = self._driver.module.MySQLError
         self._utc_timestamp = "SELECT UTC_TIMESTAMP(6)"
 
     def make_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """See :class:`ServerDialect`."""
         engines = super().make_engines()
-        self._tls = self._make_tls()
+        self._driver.load_certificates()
         return engines
 
     def _connect(self, *, autocommit: bool, use_database: bool = True) -> Any:
         settings = self._settings
+        database = settings.db_name if use_database else None
         try:
-            connection = pymysql.connect(
-                host=settings.host,
-                port=settings.port,
-                user=settings.username,
-                password=settings.password,
-                database=settings.db_name if use_database else None,
-                charset="utf8mb4",
-                autocommit=autocommit,
-                connect_timeout=settings.connect_timeout_sec,
-                read_timeout=settings.read_timeout_sec,
-                write_timeout=settings.read_timeout_sec,
-                conv=_CONVERSIONS,
-                **_BINARY_PREFIX,
-                ssl=self._tls,
-                ssl_disabled=self._tls is None,
-            )
+            connection = self._driver.connect(database=database, autocommit=autocommit)
         except RuntimeError as error:  # the package cryptography is missing
             raise BackendSetupError(f"{self.place}: {error}", backend=self.name) from error
         try:
             with connection.cursor() as cursor:
-                if self._tls is not None:
-                    _check_encryption(cursor)
+                if settings.ssl:
+                    self._check_encryption(cursor)
                 wait = settings.lock_wait_timeout_sec
                 cursor.execute(
                     f"SET SESSION sql_mode = '{_SQL_MODE}', time_zone = '+00:00', "
@@ -165,28 +146,34 @@ class MySQLDialect(ServerDialect):
             raise
         return connection
 
-    def _make_tls(self) -> tls.SSLContext | None:
-        settings = self._settings
-        if not settings.ssl:
-            return None
-        context = tls.create_default_context(cafile=settings.ssl_ca)
-        # The certificates that MySQL servers make for themselves do not pass the strict rules.
-        context.verify_flags &= ~tls.VERIFY_X509_STRICT
-        if not settings.ssl_verify:
-            context.check_hostname = False
-            context.verify_mode = tls.CERT_NONE
-        return context
+    def _check_encryption(self, cursor: Any) -> None:
+        """Older drivers go on in plain text when the server offers no TLS."""
+        cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        _, cipher = cursor.fetchone()
+        if not cipher:
+            raise self._driver.module.OperationalError(2026, "the server offers no TLS")
+
+    def is_closed(self, connection: Any, idle_seconds: float) -> bool:
+        """See :class:`ServerDialect`; asks the server, unless the connection was just used."""
+        if idle_seconds < _FRESH_SECONDS:
+            return False
+        try:
+            self._driver.ping(connection)
+        except self.driver_error:
+            return True
+        return False
 
     def _fault(self, error: BaseException) -> tuple[Fault, str]:
-        """By the number of the error, else by the class that PyMySQL chose for it."""
+        """By the number of the error, else by the class that the driver chose for it."""
         if isinstance(getattr(error, "original_exception", None), tls.SSLError):
             return MYSQL_FAULTS[2026]
         code = error.args[0] if error.args else None
         if isinstance(code, int) and code in MYSQL_FAULTS:
             return MYSQL_FAULTS[code]
-        if isinstance(error, pymysql.err.DataError | pymysql.err.IntegrityError):
+        classes = self._driver.module
+        if isinstance(error, classes.DataError | classes.IntegrityError):
             return Fault.REJECTED, "the server refuses a value"
-        if isinstance(error, pymysql.err.ProgrammingError | pymysql.err.NotSupportedError):
+        if isinstance(error, classes.ProgrammingError | classes.NotSupportedError):
             return Fault.SETUP, "the server refuses a statement"
         return Fault.UNAVAILABLE, "the server failed"
 
@@ -274,8 +261,16 @@ class MySQLDialect(ServerDialect):
         raise BackendSetupError(f"{self.place}: {problem}", backend=self.name)
 
     def is_in(self, column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
-        """PyMySQL itself expands a list, at a third of what SQLAlchemy's expansion costs."""
+        """The driver expands a list of :meth:`in_lists`, at a tenth of what SQLAlchemy's expansion costs."""
         return column.bool_op("IN")(sa.bindparam(parameter))
+
+    def in_lists(self, keys: Iterable[bytes]) -> Iterable[list[bytes]]:
+        """See :class:`Dialect`."""
+        return map(Keys, super().in_lists(keys))
+
+    def by_id_among_dead(self, table: sa.TableClause) -> Sequence[sa.ColumnElement[Any]]:
+        """MariaDB knows that ``due`` is always the same here, unless it is asked to sort by it."""
+        return (table.c.id,)
 
     def delete(self, table: sa.TableClause, *, only_held: bool) -> sa.Executable:
         """In the form for several tables, the only one that takes an index hint.
@@ -292,10 +287,10 @@ class MySQLDialect(ServerDialect):
     def insert(
         self, connection: sa.Connection, table_name: str, columns: Sequence[str], rows: list[Any]
     ) -> None:
-        """PyMySQL makes multi-row statements of at most ``Cursor.max_stmt_length`` (1 MB) of it."""
-        names, marks = ", ".join(columns), ", ".join(["%s"] * len(columns))
-        statement = f"INSERT INTO `{table_name}` ({names}) VALUES ({marks})"  # noqa: S608 -- names only, checked
-        connection.exec_driver_sql(statement, rows)
+        """Statements of a little less than 1 MiB."""
+        statement = f"INSERT INTO `{table_name}` ({', '.join(columns)}) VALUES %s"  # noqa: S608 -- names only, checked
+        for values in inserted(rows, _MAX_INSERTED_LENGTH):
+            connection.exec_driver_sql(statement, (values,))
 
     def update(
         self, connection: sa.Connection, table_name: str, columns: Sequence[str], rows: list[Any]
@@ -316,29 +311,25 @@ class MySQLDialect(ServerDialect):
             connection.exec_driver_sql(statement, tuple(value for row in some for value in row))
 
 
-def _check_encryption(cursor: Any) -> None:
-    """Older PyMySQL goes on in plain text when the server offers no TLS."""
-    cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
-    _, cipher = cursor.fetchone()
-    if not cipher:
-        raise pymysql.err.OperationalError(2026, "the server offers no TLS")
+def _make_driver(settings: MySQLSettings) -> MySQLDriver:
+    """The driver that the key ``driver`` names.
 
-
-def _escape_datetime(instant: datetime, _mapping: object = None) -> str:
-    """Twice as fast as PyMySQL's; servers ignore the zeros behind whole seconds."""
-    return f"'{instant.astimezone(UTC).isoformat(' ', 'microseconds')[:26]}'"
-
-
-def _decode_datetime(text: str) -> datetime:
-    """Aware, and ten times as fast as PyMySQL's, which takes half of the time of decoding a claim."""
-    return datetime.fromisoformat(text + "+00:00")
-
-
-_BINARY_PREFIX: dict[str, Any] = {"binary_prefix": True} if pymysql.VERSION < (1, 2) else {}
-"""PyMySQL before 1.2 sends bytes as text unless told so, and text has to be UTF-8."""
-
-_CONVERSIONS: dict[int | type[Any], Any] = {
-    **conversions,
-    datetime: _escape_datetime,
-    FIELD_TYPE.DATETIME: _decode_datetime,
-}
+    Raises:
+        ConfigError: there is none of that name, or it is not installed.
+    """
+    if settings.driver not in _DRIVERS:
+        raise ConfigError(
+            f"configuration key 'driver' must be one of {', '.join(_DRIVERS)}, "
+            f"got {settings.driver!r}",
+            key="driver",
+        )
+    module, extra = _DRIVERS[settings.driver]
+    try:
+        driver: MySQLDriver = importlib.import_module(module).Driver(settings)
+    except ImportError as error:
+        raise UnknownBackendError(
+            f"the driver {settings.driver!r} of the backend 'mysql' cannot be loaded ({error}); "
+            f'install what it needs: pip install "futurama[{extra}]"',
+            key="driver",
+        ) from error
+    return driver

@@ -22,7 +22,6 @@ from psycopg.adapt import AdaptersMap
 from psycopg.pq import Format
 from psycopg.types.array import ListBinaryDumper
 from psycopg.waiting import Ready, Wait
-from sqlalchemy import exc
 
 from futurama.backend import Finding
 from futurama.backends.sql import ServerDialect, ServerSettings, SQLBackend
@@ -185,10 +184,7 @@ class PostgreSQLDialect(ServerDialect):
 
     name = "postgresql"
     url = "postgresql+psycopg://"
-    engine_options: ClassVar[Mapping[str, Any]] = {
-        "pool_pre_ping": False,  # see _refuse_closed
-        "use_native_hstore": False,
-    }
+    engine_options: ClassVar[Mapping[str, Any]] = {"use_native_hstore": False}
     driver_error = psycopg.Error
     resolution = timedelta(microseconds=1)
     max_in_list = _MAX_ROWS
@@ -200,12 +196,14 @@ class PostgreSQLDialect(ServerDialect):
         place = f"{settings.username}@{settings.host}:{settings.port}/{settings.db_name}"
         super().__init__(settings, place)
 
-    def make_engines(self) -> tuple[sa.Engine, sa.Engine]:
-        """See :class:`ServerDialect`."""
-        engines = super().make_engines()
-        for engine in set(engines):
-            sa.event.listen(engine, "checkout", _refuse_closed)
-        return engines
+    def is_closed(self, connection: _Connection, idle_seconds: float) -> bool:
+        """Whether there is something to read, although nothing was asked.
+
+        A ping would tell no more, and cost each call a round trip.
+        """
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def _connect(self, *, autocommit: bool, database: str | None = None) -> psycopg.Connection[Any]:
         settings = self._settings
@@ -443,18 +441,6 @@ class _Connection(psycopg.Connection[Any]):
         except StopIteration as end:
             result: T = end.value
             return result
-
-
-def _refuse_closed(connection: _Connection, _record: object, _pooled: object) -> None:
-    """Have the pool replace a connection that the server has closed.
-
-    There is something to read then, and nothing otherwise as long as nothing was asked. A ping would
-    tell no more, and cost each call a round trip.
-    """
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        raise exc.DisconnectionError
 
 
 def _refusal(error: BaseException) -> tuple[Fault, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -26,9 +27,8 @@ class _Ticket(Generic[Item, Result]):
         self.error: Exception | None = None
         self.is_done = False
         self.leads = False
-        self._woken = (
-            threading.Lock()
-        )  # locked until woken, which happens once: cheaper than an Event
+        # Locked until woken, which happens once: cheaper than an Event.
+        self._woken = threading.Lock()
         self._woken.acquire()
 
     def wait(self) -> None:
@@ -43,7 +43,8 @@ class Batcher(Generic[Item, Result]):
 
     The first caller writes its item at once. Callers that come meanwhile leave their items and
     wait; when the write returns, one of them writes all that has gathered. So an idle system has
-    the latency of a single write, and a busy one the throughput of batches (group commit).
+    the latency of a single write, and a busy one the throughput of batches (group commit). If the
+    last batch had several callers, those that were just woken get the chance to join the next one.
 
     An item that the backend refuses does not fail its neighbours: such a batch is written again
     one by one.
@@ -61,6 +62,7 @@ class Batcher(Generic[Item, Result]):
         self._lock = threading.Lock()
         self._pending: deque[_Ticket[Item, Result]] = deque()
         self._has_leader = False
+        self._was_shared = False
 
     def call(self, item: Item) -> Result:
         """Write ``item`` in some batch; return its result or raise its error."""
@@ -84,9 +86,12 @@ class Batcher(Generic[Item, Result]):
         """Write until ``own`` is done, then let a caller who came meanwhile go on."""
         try:
             while not own.is_done:
+                if self._was_shared:
+                    self._let_others_join()
                 with self._lock:
                     size = min(len(self._pending), self._max_batch)
                     batch = [self._pending.popleft() for _ in range(size)]
+                self._was_shared = size > 1
                 try:
                     self._write(batch)
                 finally:
@@ -99,6 +104,13 @@ class Batcher(Generic[Item, Result]):
             with self._lock:
                 own.leads = False
                 self._pass_leadership()
+
+    def _let_others_join(self) -> None:
+        """Give the interpreter away for as long as that brings new items; no time is waited."""
+        size = 0
+        while size < len(self._pending) < self._max_batch:
+            size = len(self._pending)
+            time.sleep(0)
 
     def _pass_leadership(self) -> None:
         self._has_leader = bool(self._pending)

@@ -13,8 +13,10 @@ __all__ = ["BackendClock"]
 
 _log = logging.getLogger("futurama.clock")
 
-_READINGS = 3
-"""Readings per sample; the quickest counts."""
+_MIN_READINGS = 3
+_MAX_READINGS = 10
+_ENOUGH_US = 20_000
+"""Readings per sample; each gives a bound, and the best one counts. After this time three will do."""
 
 _SKEW_WORTH_A_WARNING_US = 1_000_000
 
@@ -23,8 +25,9 @@ class BackendClock:
     """Shows the backend's time without asking it every time, so local clocks may be wrong or jump.
 
     The offset to the local monotonic timer is measured by :meth:`sample`. The backend read its
-    clock at some moment between the question and the arrival of the answer; we assume the latest
-    one. So when measured, this clock may be behind the backend's by one round trip, but is never
+    clock at some moment before the answer arrived; we assume that very moment. So each reading
+    gives a lower bound, which is too low by the time that the answer took, and the greatest of
+    several counts: this clock may be behind the backend's by the quickest way back, but is never
     ahead of it, and what is called when this clock says so is not called early. Between two
     measurements the two timers may drift apart.
 
@@ -45,8 +48,11 @@ class BackendClock:
     def sample(self) -> None:
         """Measure the offset anew; raises what the backend raises, and then keeps the old offset."""
         self._measured_us = self._monotonic_us()
-        round_trip_us, offset_us, skew_us = min(self._read() for _ in range(_READINGS))
-        self._offset_us = offset_us
+        readings = [self._read() for _ in range(_MIN_READINGS)]
+        while len(readings) < _MAX_READINGS and self.age_us < _ENOUGH_US:
+            readings.append(self._read())
+        self._offset_us = max(offset_us for _, offset_us, _ in readings)
+        round_trip_us, _, skew_us = min(readings)
         self._watch_skew(skew_us, round_trip_us)
 
     @property
@@ -56,8 +62,12 @@ class BackendClock:
 
     def now_us(self) -> int:
         """The backend's time in microseconds since 1970; :meth:`sample` must have been called."""
+        return self.at(self._monotonic_us())
+
+    def at(self, monotonic_us: int) -> int:
+        """The backend's time when the local timer shows, or showed, ``monotonic_us``."""
         assert self._offset_us is not None, "sample() comes first"
-        return self._monotonic_us() + self._offset_us
+        return monotonic_us + self._offset_us
 
     def now(self) -> datetime:
         """The backend's time, aware UTC; :meth:`sample` must have been called."""

@@ -6,12 +6,14 @@ import heapq
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum, auto
 
 from futurama.backend import Claim
+from futurama.followers import LeaderFollowers
 from futurama.times import to_us
+from futurama.triggers import BoundTrigger
 
 __all__ = ["Held", "HeldClaims", "Phase"]
 
@@ -37,15 +39,17 @@ class Held:
 
     Attributes:
         claim: as the backend gave it.
+        trigger: what to call; None if this instance knows nothing of the type.
         due_us: when to call, on the backend's clock.
         lease_end_us: when the claim ends, on the local timer, counted from before it was asked for.
         phase: how far it has come here.
     """
 
-    __slots__ = ("claim", "due_us", "lease_end_us", "phase")
+    __slots__ = ("claim", "due_us", "lease_end_us", "phase", "trigger")
 
-    def __init__(self, claim: Claim, lease_end_us: int) -> None:
+    def __init__(self, claim: Claim, trigger: BoundTrigger | None, lease_end_us: int) -> None:
         self.claim = claim
+        self.trigger = trigger
         self.due_us = to_us(claim.due)
         self.lease_end_us = lease_end_us
         self.phase = Phase.WAITING
@@ -59,35 +63,39 @@ class Held:
 class HeldClaims:
     """A heap of claims from which many threads take calls, each at its very time; thread-safe.
 
-    One waiting thread watches the earliest call, the others sleep. Whoever takes a call that is
-    due wakes another to watch in its place and makes the call itself: between the timer and the
-    trigger there is no queue to pass.
+    Whoever takes a call makes it itself; which of the waiting threads that is, see
+    :class:`~futurama.followers.LeaderFollowers`.
 
     A claim is held from :meth:`add` until :meth:`forget`: before, during and after its call, until
     the backend knows how it ended.
 
     Args:
-        now_us: the backend's clock.
+        bound: the triggers, by trigger type.
         monotonic_us: the local timer.
+        backend_us: the backend's time for a time of the local timer.
         margin_us: no call starts when less than this is left of the lease.
     """
 
     def __init__(
-        self, *, now_us: Callable[[], int], monotonic_us: Callable[[], int], margin_us: int
+        self,
+        bound: Mapping[str, BoundTrigger],
+        *,
+        monotonic_us: Callable[[], int],
+        backend_us: Callable[[int], int],
+        margin_us: int,
     ) -> None:
-        self._now_us = now_us
+        self._triggers = bound
         self._monotonic_us = monotonic_us
+        self._backend_us = backend_us
         self._margin_us = margin_us
         self._by_id: dict[str, Held] = {}
         self._heap: list[tuple[int, int, Held]] = []
         self._numbers = itertools.count()
         self._is_closed = False
-        self._is_watched = False
         self._is_stuck = False
         self._free_workers = 0
         self._lock = threading.Lock()
-        self._watcher = threading.Condition(self._lock)
-        self._idle = threading.Condition(self._lock)
+        self._threads = LeaderFollowers(self._lock, monotonic_us)
 
     def __len__(self) -> int:
         """How many claims are held, called or not."""
@@ -97,24 +105,28 @@ class HeldClaims:
         """Hold ``claims`` and call each when it is due."""
         with self._lock:
             for claim in claims:
-                held = Held(claim, lease_end_us)
+                held = Held(claim, self._triggers.get(claim.trigger_type), lease_end_us)
                 self._supersede(self._by_id.get(claim.id))  # a new claim proves the old one lost
                 self._by_id[claim.id] = held
                 self._push(held)
-            self._look_again()
+            self._threads.look_by(self._seconds_to_next())
 
     def next(self) -> Held | None:
-        """The next claim that is due, waiting for it; None after :meth:`close`."""
+        """The next claim that is due, waiting for it; None after :meth:`close`.
+
+        Its call has started, unless it is to be made by a coroutine: that has to :meth:`start` it.
+        """
         with self._lock:
             self._is_stuck = False
             self._free_workers += 1
+            self._threads.come_back()
             try:
                 return self._wait_for_next()
             finally:
                 self._free_workers -= 1
 
     def next_now(self) -> Held | None:
-        """The next claim that is due, or None."""
+        """As :meth:`next`, but None if none is due now."""
         with self._lock:
             self._is_stuck = False
             return self._pop_due()
@@ -141,11 +153,7 @@ class HeldClaims:
         False if it was withdrawn or lost meanwhile, or if too little is left of the lease.
         """
         with self._lock:
-            if held.phase is not Phase.WAITING:
-                return False
-            is_short = self._monotonic_us() > held.lease_end_us - self._margin_us
-            held.phase = Phase.PARKED if is_short else Phase.STARTED
-            return not is_short
+            return held.phase is Phase.WAITING and self._start(held, self._monotonic_us())
 
     def withdraw(self, event_id: str) -> Held | None:
         """Keep a call from starting; None if it is not held or has started."""
@@ -225,28 +233,21 @@ class HeldClaims:
             if held.phase is Phase.PARKED:
                 held.phase = Phase.WAITING
                 self._push(held)
-                self._look_again()
+                self._threads.look_by(self._seconds_to_next())
 
     def close(self) -> None:
         """Let :meth:`next` return None in every thread."""
         with self._lock:
             self._is_closed = True
-            self._watcher.notify_all()
-            self._idle.notify_all()
+            self._threads.wake_all()
 
     def _wait_for_next(self) -> Held | None:
         while not self._is_closed:
-            if (held := self._pop_due()) is not None:
-                if self._heap and not self._is_watched:
-                    self._idle.notify()
+            if not self._threads.is_expected and (held := self._pop_due()) is not None:
+                is_brief = held.trigger is not None and held.trigger.duration.is_brief
+                self._threads.leave(is_brief=is_brief, is_more=bool(self._heap))
                 return held
-            if self._is_watched:
-                self._idle.wait()
-            else:
-                self._is_watched = True
-                seconds = self._seconds_to_next()
-                self._watcher.wait(min(seconds, threading.TIMEOUT_MAX))
-                self._is_watched = False
+            self._threads.wait(self._seconds_to_next())
         return None
 
     def _supersede(self, former: Held | None) -> None:
@@ -258,26 +259,33 @@ class HeldClaims:
         heapq.heappush(self._heap, (held.due_us, next(self._numbers), held))
 
     def _pop_due(self) -> Held | None:
-        now_us = self._now_us() if self._heap else 0
+        if not self._heap:
+            return None
+        timer_us = self._monotonic_us()
+        now_us = self._backend_us(timer_us)
         while self._heap:
             due_us, _, held = self._heap[0]
-            if held.phase is not Phase.WAITING:
-                heapq.heappop(self._heap)
-            elif due_us > now_us:
+            is_waiting = held.phase is Phase.WAITING
+            if is_waiting and due_us > now_us:
                 return None
-            else:
-                heapq.heappop(self._heap)
+            heapq.heappop(self._heap)
+            if is_waiting and (_is_for_coroutine(held) or self._start(held, timer_us)):
                 return held
         return None
+
+    def _start(self, held: Held, timer_us: int) -> bool:
+        is_short = timer_us > held.lease_end_us - self._margin_us
+        held.phase = Phase.PARKED if is_short else Phase.STARTED
+        return not is_short
+
+    def _now_us(self) -> int:
+        return self._backend_us(self._monotonic_us())
 
     def _seconds_to_next(self) -> float:
         if not self._heap:
             return math.inf
         return max(0, self._heap[0][0] - self._now_us()) / 1e6
 
-    def _look_again(self) -> None:
-        """The earliest call may have changed."""
-        if self._is_watched:
-            self._watcher.notify()
-        else:
-            self._idle.notify()
+
+def _is_for_coroutine(held: Held) -> bool:
+    return held.trigger is not None and held.trigger.is_async

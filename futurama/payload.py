@@ -14,6 +14,7 @@ _SHOWN = 80
 
 _readable = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _escaped = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+_parser = json.JSONDecoder()
 
 
 def encode(data: Any) -> bytes:
@@ -49,9 +50,19 @@ def decode(payload: bytes) -> Any:
         ValueError: ``payload`` is not JSON.
     """
     try:
-        return json.loads(payload)
+        return _decode(payload)
     except RecursionError as exc:
         raise ValueError(f"nested too deeply: {exc}") from exc
+
+
+def _decode(payload: bytes) -> Any:
+    """As ``json.loads``, which is only asked about what :func:`encode` would not have written."""
+    try:
+        text = payload.decode()
+        data, end = _parser.raw_decode(text)
+    except ValueError:
+        return json.loads(payload)
+    return data if end == len(text) else json.loads(payload)
 
 
 def _require_text_keys(data: Any) -> None:
@@ -61,7 +72,7 @@ def _require_text_keys(data: Any) -> None:
             if not isinstance(name, str):
                 raise TypeError(f"the key {name!r} is not a str")
             _require_text_keys(value)
-    elif isinstance(data, list | tuple):
+    elif isinstance(data, (list, tuple)):
         for value in data:
             _require_text_keys(value)
 

@@ -594,7 +594,7 @@ def _instance_name() -> str:
 
 def _new_id(now: datetime) -> str:
     """A UUID of version 7 (RFC 9562, section 5.7): milliseconds first, so neighbours lie together."""
-    milliseconds = to_us(now) // 1000 & (1 << 48) - 1
-    random = int.from_bytes(os.urandom(10))
-    digits = f"{milliseconds:012x}7{random >> 68:03x}{0x8 | random >> 66 & 0x3:x}{random & (1 << 60) - 1:015x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    time = f"{to_us(now) // 1000 & (1 << 48) - 1:012x}"
+    random = os.urandom(10)
+    variant, digits = "89ab"[random[0] & 3], random[1:].hex()
+    return f"{time[:8]}-{time[8:]}-7{digits[:3]}-{variant}{digits[3:6]}-{digits[6:]}"

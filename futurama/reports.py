@@ -23,8 +23,20 @@ _log = logging.getLogger("futurama.reports")
 
 _MAX_BATCH = 1000
 
+_FULL = 200
+"""So many reports are written even if the last ones have just been: a batch of this size costs per
+report little more than a larger one."""
 
-@attrs.frozen
+_REST = 3
+"""After a batch, the reporter rests so many times as long as it took to write it. Each costs the same
+few statements and one write to the disk, whether it has one report or a hundred; and calls that are
+due compete with it for the interpreter."""
+
+_MAX_REST_SECONDS = 0.02
+"""Reports that wait are calls that are repeated if this process dies."""
+
+
+@attrs.define(eq=False)
 class Report:
     """How one held claim ended.
 
@@ -49,8 +61,6 @@ class Reporter:
     Args:
         on_acknowledged: told of each batch of reports that the backend has accepted.
 
-    Attributes:
-        is_pausing: the last step failed and will be repeated; a new report is no reason to hurry.
     """
 
     def __init__(
@@ -70,30 +80,41 @@ class Reporter:
         self._stats = stats
         self._on_acknowledged = on_acknowledged
         self._pending: deque[Report] = deque()
-        self.is_pausing = False
+        self._is_resting = False
         self._health = Health("reporting how calls ended", stats)
 
     def __len__(self) -> int:
         """How many reports wait."""
         return len(self._pending)
 
-    def add(self, report: Report) -> None:
-        """Leave a report for the next batch."""
+    def add(self, report: Report) -> bool:
+        """Leave a report for the next batch; whether that should be written now.
+
+        If not, a step is under way or will be made soon in any case.
+        """
         self._pending.append(report)
+        if not self._is_resting:
+            return True
+        return len(self._pending) >= _FULL and not self._health.is_failing
 
     def step(self) -> float:
         """Write all that waits; see :data:`futurama.runtime.Step`."""
-        self.is_pausing = False
+        self._is_resting = False
+        if not self._pending:
+            return math.inf
+        began_us = self._runtime.monotonic_us()
         while self._pending:
             batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
             try:
                 self._write(batch)
             except Exception as exc:  # whatever it is, what is held must not be held for ever
                 self._keep(batch, exc)
-                self.is_pausing = True
+                self._is_resting = True
                 return self._health.failed(exc)
             self._health.worked()
-        return math.inf
+        self._is_resting = True
+        took_us = self._runtime.monotonic_us() - began_us
+        return min(_REST * took_us / 1e6, _MAX_REST_SECONDS)
 
     def _write(self, batch: Sequence[Report]) -> None:
         try:

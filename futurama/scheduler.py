@@ -30,7 +30,7 @@ from futurama.retrying import retrying
 from futurama.runtime import Runtime
 from futurama.stats import Stats
 from futurama.times import to_us
-from futurama.triggers import BoundTrigger
+from futurama.triggers import BoundTrigger, close_all
 
 __all__ = ["Ended", "Scheduler"]
 
@@ -49,6 +49,10 @@ _PURGE_SECONDS = 600.0
 
 _BEHIND_US = 50_000
 """Calls this late mean that the workers cannot keep up: then other instances may take the rest."""
+
+_GATHERED_SHARE = 0.1
+"""Events that come within the look-ahead one after another are claimed together, when this share of it
+has passed: each claim is a transaction, and each keeps calls that are due from the interpreter."""
 
 _MAX_BATCH = 1000
 """Most leases renewed, and most withdrawn claims reported, at once: no transaction is long."""
@@ -98,6 +102,7 @@ class Scheduler:
         poll_seconds: float,
     ) -> None:
         self._backend = backend
+        self._triggers = bound
         self._config = config
         self._owner = owner
         self._clock = clock
@@ -107,8 +112,9 @@ class Scheduler:
         self._look_ahead = timedelta(seconds=config.consumer_time_window_sec)
         self._poll_seconds = poll_seconds
         self._held = HeldClaims(
-            now_us=clock.now_us,
+            bound,
             monotonic_us=runtime.monotonic_us,
+            backend_us=clock.at,
             margin_us=int(self._lease_us * _UNTOUCHED_SHARE),
         )
         self._reporter = Reporter(
@@ -121,7 +127,6 @@ class Scheduler:
         )
         self._coroutines = runtime.make_coroutines("futurama-coroutines", config.max_coroutines)
         self._caller = Caller(
-            bound,
             self._held,
             default_policy=default_policy,
             capabilities=backend.capabilities,
@@ -183,7 +188,7 @@ class Scheduler:
             self._report_until(deadline_us)
         self._renew_loop.stop(self._seconds_until(deadline_us))
         self._upkeep_loop.stop(self._seconds_until(deadline_us))
-        self._coroutines.close(self._caller.close_triggers)
+        self._coroutines.close(partial(close_all, self._triggers))
         if len(self._held):
             _log.warning(
                 "%s stopped with %d calls unfinished or unreported; they are repeated when their "
@@ -197,7 +202,7 @@ class Scheduler:
 
     def waits_until(self, due_us: int) -> None:
         """This instance has stored an event that is due then: look in time."""
-        look_us = due_us - int(self._look_ahead.total_seconds() * 1e6)
+        look_us = due_us - int(self._look_ahead.total_seconds() * 1e6 / 2)
         if look_us < self._next_claim_us and not self._claim_health.is_failing:
             self._claim_loop.wake()
 
@@ -278,7 +283,8 @@ class Scheduler:
         if batch.next_due is not None and batch.next_due > now:
             # What is due within the look-ahead and was not claimed is claimed by another, whose
             # lease or transaction may end: look again when it is due.
-            seen = horizon if batch.next_due > horizon else now
+            is_ahead = batch.next_due > horizon
+            seen = horizon - _GATHERED_SHARE * self._look_ahead if is_ahead else now
             wait = min(wait, (batch.next_due - seen).total_seconds())
         self._next_claim_us = self._clock.now_us() + int(wait * 1e6)
         return wait
@@ -337,8 +343,7 @@ class Scheduler:
         self._use_room()
 
     def _report(self, report: Report) -> None:
-        self._reporter.add(report)
-        if not self._reporter.is_pausing:
+        if self._reporter.add(report):
             self._report_loop.wake()
 
     def _acknowledged(self, reports: Sequence[Report]) -> None:

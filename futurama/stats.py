@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import threading
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["COUNTERS", "LatenessHistogram", "Stats"]
@@ -41,10 +42,12 @@ class LatenessHistogram:
         self._counts = [0] * (self._BUCKETS + 1)
         self._max_us = 0
 
-    def record(self, lateness_us: int) -> None:
-        """Count one call that started ``lateness_us`` after its time."""
-        self._counts[bisect.bisect_left(self._bounds_us, lateness_us)] += 1
-        self._max_us = max(self._max_us, lateness_us)
+    def record(self, latenesses_us: Sequence[int]) -> None:
+        """Count calls that started so long after their times."""
+        bounds_us, counts = self._bounds_us, self._counts
+        for lateness_us in latenesses_us:
+            counts[bisect.bisect_left(bounds_us, lateness_us)] += 1
+        self._max_us = max(self._max_us, max(latenesses_us, default=0))
 
     def quantile_ms(self, q: float) -> float | None:
         """The lateness in milliseconds that a share ``q`` of the calls did not exceed."""
@@ -99,6 +102,7 @@ class Stats:
             }
 
     def _fold(self) -> None:
-        while self._unfolded:
-            self._lateness.record(max(0, self._unfolded.popleft()))
-            self._counts["called"] += 1
+        # What is appended meanwhile is left for the next time.
+        latenesses_us = [self._unfolded.popleft() for _ in range(len(self._unfolded))]
+        self._lateness.record(latenesses_us)
+        self._counts["called"] += len(latenesses_us)

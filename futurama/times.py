@@ -30,6 +30,8 @@ def to_utc(value: datetime, *, field: str = "trigger_time") -> datetime:
             f"{field} must be an aware datetime, got {value!r} ({type(value).__name__})",
             field=field,
         )
+    if value.tzinfo is UTC and value <= LATEST:
+        return value
     if value.utcoffset() is None:
         raise InvalidEventError(
             f"{field} has no time zone: {value!r}; say which one it is, "
@@ -51,12 +53,13 @@ def to_utc(value: datetime, *, field: str = "trigger_time") -> datetime:
 
 def to_us(instant: datetime) -> int:
     """Whole microseconds since 1970-01-01 UTC, negative before; exact."""
-    return (instant - _EPOCH) // _MICROSECOND
+    since = instant - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_us(microseconds: int) -> datetime:
     """The inverse of :func:`to_us`."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return _EPOCH + microseconds * _MICROSECOND
 
 
 def ceil_to(instant: datetime, resolution: timedelta) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
@@ -22,7 +23,19 @@ from futurama.backoff import RetryPolicy
 from futurama.errors import GiveUp, InvalidEventError, TryAgain
 from futurama.events import Event, EventStatus, TriggerResult, check_trigger_type
 
-__all__ = ["Ending", "Trigger", "TriggerObject", "Verdict", "bind", "event_of", "judge"]
+__all__ = [
+    "BoundTrigger",
+    "Ending",
+    "Trigger",
+    "TriggerObject",
+    "Verdict",
+    "bind",
+    "close_all",
+    "event_of",
+    "judge",
+]
+
+_log = logging.getLogger("futurama.triggers")
 
 _Result: TypeAlias = TriggerResult | None
 
@@ -41,6 +54,35 @@ Trigger: TypeAlias = Callable[[Event], _Result | Awaitable[_Result]] | TriggerOb
 """A function, a coroutine function, or an object with a method ``trigger``."""
 
 
+class UsualDuration:
+    """How long the calls of a trigger usually take: a moving average over the last few.
+
+    Threads that record at the same time may lose a value, which does no harm.
+    """
+
+    _BRIEF_US = 100
+    """Waking another thread costs about half as much."""
+
+    _WEIGHT = 1 / 8
+
+    _LONGEST_US = 400
+    """Longer calls count as this one, so that a single one that had to wait does not weigh for long."""
+
+    __slots__ = ("_us",)
+
+    def __init__(self) -> None:
+        self._us: float = self._LONGEST_US
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether a call is probably over before another thread could be woken."""
+        return self._us < self._BRIEF_US
+
+    def record(self, us: int) -> None:
+        """A call took so many microseconds."""
+        self._us += (min(us, self._LONGEST_US) - self._us) * self._WEIGHT
+
+
 @attrs.frozen
 class BoundTrigger:
     """A registered trigger, ready to be called.
@@ -50,12 +92,14 @@ class BoundTrigger:
         is_async: whether ``call`` only makes a coroutine, so that no thread is needed for it.
         policy: when to repeat it.
         aclose: awaited when the queue stops, if not None.
+        duration: how long its calls usually take.
     """
 
     call: Callable[[Event], Any]
     is_async: bool
     policy: RetryPolicy
     aclose: Callable[[], Awaitable[None]] | None
+    duration: UsualDuration = attrs.field(factory=UsualDuration, eq=False)
 
 
 def bind(
@@ -78,6 +122,18 @@ def bind(
         check_trigger_type(name): _bind(name, trigger, retries.get(name, default))
         for name, trigger in triggers.items()
     }
+
+
+async def close_all(bound: Mapping[str, BoundTrigger]) -> None:
+    """Await ``aclose()`` of every trigger that has one, once if it serves several types."""
+    closed = []
+    for name, trigger in bound.items():
+        if trigger.aclose is not None and trigger.aclose not in closed:
+            closed.append(trigger.aclose)
+            try:
+                await trigger.aclose()
+            except Exception:
+                _log.exception("closing the trigger for %r failed", name)
 
 
 def _bind(name: str, trigger: Trigger, policy: RetryPolicy) -> BoundTrigger:

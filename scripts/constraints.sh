@@ -8,7 +8,7 @@ python=$(sh scripts/python.sh 3.11) || {
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "$python" -m venv "$folder"
-"$folder/bin/python" -m pip --quiet --quiet install '.[dev]'
+"$folder/bin/python" -m pip --quiet --quiet install '.[dev,bench,mysqlclient]'
 {
   echo "# Made by \`make constraints\`: the versions that \`make\` installs."
   "$folder/bin/python" -m pip freeze --all --exclude pip --exclude futurama

@@ -8,8 +8,11 @@
 * ``schema``: creating, checking and upgrading the table.
 * ``pages``: looking at events.
 * ``rows``: reading and writing rows by primary key.
+* ``lower_bound``: where a look at what is due may begin.
 * ``adding``, ``claiming``, ``settling``: the operations that take more than a few lines.
 * ``backend``: all operations.
+* ``mysql_settings``, ``mysql_values``, ``mysql_driver`` and the drivers ``pymysql_driver`` and
+  ``mysqldb_driver``: what MySQL has more of than one driver.
 * ``*_diagnosis``: how well a server is set up.
 """
 

@@ -14,13 +14,16 @@ from futurama.backends.sql.statements import INSERTED
 from futurama.backends.sql.transactions import Transactions
 from futurama.times import to_us
 
-__all__ = ["Adding"]
+__all__ = ["CREATION", "Adding"]
 
 _ON_CONFLICT: Mapping[IfExists, AddOutcome] = {
     "raise": AddOutcome.REFUSED,
     "keep": AddOutcome.KEPT,
     "replace": AddOutcome.REPLACED,
 }
+
+CREATION = ("trigger_type", "trigger_time", "created", "data", "lost", "token")
+"""What tells a repeat from a second event, and whether a call may be under way."""
 
 _UNCLAIMED = {"attempt": 0, "token": None, "owner": None, "died": None, "reason": None}
 """What the columns that INSERT leaves out are in a new row."""
@@ -68,7 +71,7 @@ class Adding:
         stored = self._rows.lock(
             connection,
             (row[0] for row in rows),
-            *("trigger_type", "trigger_time", "created", "data", "lost", "token"),
+            *CREATION,
         )
         # id -> (what tells a repeat from a second event, whether a call may be under way)
         known = {

@@ -25,12 +25,14 @@ from futurama.backend import (
     Page,
     Query,
     Settlement,
+    SettlementKind,
     State,
     check_payload,
 )
 from futurama.backends.sql.adding import Adding
 from futurama.backends.sql.claiming import Claiming
 from futurama.backends.sql.dialect import Dialect
+from futurama.backends.sql.lower_bound import LowerBound
 from futurama.backends.sql.pages import Pages
 from futurama.backends.sql.rows import Rows
 from futurama.backends.sql.schema import Schema
@@ -39,6 +41,7 @@ from futurama.backends.sql.statements import Statements, check_table_name
 from futurama.backends.sql.transactions import Transactions
 from futurama.errors import ConfigError
 from futurama.events import CancelOutcome, RescheduleOutcome
+from futurama.times import LATEST
 
 __all__ = ["SQLBackend"]
 
@@ -96,7 +99,10 @@ class SQLBackend:
         self._pages = Pages(dialect, self._statements)
         self._rows = Rows(dialect, self._statements)
         self._adding = Adding(dialect, self._transactions, self._rows)
-        self._claiming = Claiming(dialect, self._transactions, self._statements, self._rows)
+        self._bound = LowerBound()
+        self._claiming = Claiming(
+            dialect, self._transactions, self._statements, self._rows, self._bound
+        )
         self._settling = Settling(dialect, self._transactions, self._statements, self._rows)
         self._opening = threading.Lock()
 
@@ -153,7 +159,10 @@ class SQLBackend:
         """See :meth:`futurama.backend.EventBackend.add`."""
         for event in events:
             check_payload(event.payload, self.capabilities)
-        return self._adding.add(events, if_exists) if events else []
+        if not events:
+            return []
+        with self._bound.storing(min(event.trigger_time for event in events)):
+            return self._adding.add(events, if_exists)
 
     # -- cancel, reschedule, requeue, purge ----------------------------------------------------
 
@@ -213,7 +222,9 @@ class SQLBackend:
             self._rows.update(connection, changes)
             return outcomes
 
-        return self._transactions.write(work)
+        times = (move.trigger_time for move in moves if move.trigger_time is not None)
+        with self._bound.storing(min(times, default=LATEST)):
+            return self._transactions.write(work)
 
     def requeue(self, ids: Sequence[str], *, now: datetime) -> Sequence[bool]:
         """See :meth:`futurama.backend.EventBackend.requeue`."""
@@ -234,7 +245,8 @@ class SQLBackend:
                 dead.discard(key)
             return results
 
-        return self._transactions.write(work)
+        with self._bound.storing(now):
+            return self._transactions.write(work)
 
     def purge(self, *, before: datetime) -> int:
         """See :meth:`futurama.backend.EventBackend.purge`.
@@ -295,14 +307,20 @@ class SQLBackend:
         self, claims: Sequence[Claim], *, now: datetime, lease_until: datetime
     ) -> Sequence[bool]:
         """See :meth:`futurama.backend.EventBackend.renew`."""
-        return self._settling.renew(claims, now=now, lease_until=lease_until) if claims else []
+        if not claims:
+            return []
+        with self._bound.storing(lease_until):
+            return self._settling.renew(claims, now=now, lease_until=lease_until)
 
     def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
         """See :meth:`futurama.backend.EventBackend.settle`."""
         for settlement in settlements:
             if settlement.payload is not None:
                 check_payload(settlement.payload, self.capabilities)
-        return self._settling.settle(settlements, now=now) if settlements else []
+        if not settlements:
+            return []
+        with self._bound.storing(min(map(_new_due, settlements))):
+            return self._settling.settle(settlements, now=now)
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -320,3 +338,10 @@ class SQLBackend:
             state = State.DEAD if is_dead else State.WAITING if is_unclaimed else State.CLAIMED
             counts[state] += number
         return counts
+
+
+def _new_due(settlement: Settlement) -> datetime:
+    """When the event will be due again."""
+    if settlement.kind is SettlementKind.RELEASE:
+        return settlement.claim.due
+    return settlement.due or LATEST

@@ -88,6 +88,10 @@ class Dialect(ABC):
         """``condition`` in a form that does not tempt the server to look for rows by it."""
         return condition
 
+    def by_id_among_dead(self, table: sa.TableClause) -> Sequence[sa.ColumnElement[Any]]:
+        """The order of ids where ``due IS NULL``, in words that lead to the index on (due, id)."""
+        return table.c.due, table.c.id
+
     def delete(self, table: sa.TableClause, *, only_held: bool) -> sa.Executable:
         """A DELETE by primary key; parameters: ``ids`` and, if ``only_held``, ``token``, ``now``."""
         delete = sa.delete(table).where(self.is_in(table.c.id, "ids"))

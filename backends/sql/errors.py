@@ -37,6 +37,8 @@ class Fault(Enum):
     """A lock was not free for long: the transaction is repeated once."""
     UNAVAILABLE = "unavailable"
     """Not now."""
+    LOST = "lost"
+    """The connection has ended."""
     MOVED = "moved"
     """This server does not take writes any more, another one does: not on this connection."""
     MISSING = "missing"
@@ -54,6 +56,7 @@ ERRORS: Mapping[Fault, type[BackendError]] = {
     Fault.CONFLICT: BackendUnavailableError,
     Fault.LOCK_WAIT: BackendUnavailableError,
     Fault.UNAVAILABLE: BackendUnavailableError,
+    Fault.LOST: BackendUnavailableError,
     Fault.MOVED: BackendUnavailableError,
     Fault.MISSING: BackendSetupError,
     Fault.UNSUPPORTED: BackendSetupError,
@@ -66,7 +69,7 @@ _UNREACHABLE = (
     Fault.UNAVAILABLE,
     "cannot reach the server; is it running, and are the keys host and port right?",
 )
-_LOST = (Fault.UNAVAILABLE, "the connection was lost")
+_LOST = (Fault.LOST, "the connection was lost")
 _OVERLOADED = (Fault.UNAVAILABLE, "the server is short of something; look at its error log")
 _INTERRUPTED = (Fault.UNAVAILABLE, "the statement was interrupted on the server")
 _CONFLICT = (Fault.CONFLICT, "other transactions kept getting in the way")
@@ -174,7 +177,7 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     4031: _LOST,
     4151: _LOGIN,
 }
-"""By the number that PyMySQL gives."""
+"""By the number that drivers give."""
 
 POSTGRESQL_FAULTS: Mapping[str, tuple[Fault, str]] = {
     # https://www.postgresql.org/docs/current/errcodes-appendix.html

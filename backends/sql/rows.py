@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ class Rows:
         self._dialect = dialect
         self._statements = statements
         self._table_name = str(statements.table.name)
+        self._has_to_round = dialect.resolution > timedelta.resolution
         self._selects: dict[tuple[str, ...], sa.Select[Any]] = {}
 
     def lock(
@@ -34,7 +35,7 @@ class Rows:
             select = self._selects[columns] = self._statements.lock(self._dialect, *columns)
         rows: dict[bytes, Any] = {}
         for ids in self._dialect.in_lists(keys):
-            rows.update((row[0], row) for row in connection.execute(select, {"ids": ids}))
+            rows.update((row[0], row) for row in connection.execute(select, {"ids": ids}).all())
         return rows
 
     def insert(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -59,7 +60,9 @@ class Rows:
 
     def up(self, instant: datetime) -> Any:
         """For storing: never early."""
-        return self._dialect.encode_time(ceil_to(instant, self._dialect.resolution))
+        if self._has_to_round:
+            instant = ceil_to(instant, self._dialect.resolution)
+        return self._dialect.encode_time(instant)
 
     def down(self, instant: datetime) -> Any:
         """For ``due <= instant`` and ``due > instant``, which mean the same when rounded down."""

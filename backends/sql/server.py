@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl as tls
+import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
 import sqlalchemy as sa
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.errors import Fault, driver_error, translate
@@ -17,6 +18,9 @@ from futurama.errors import BackendSetupError, ConfigError
 from futurama.settings import key
 
 __all__ = ["ServerDialect", "ServerSettings"]
+
+_USED_AT = "futurama used at"
+"""Where in the pool's notes on a connection the end of its last use is; none before the first."""
 
 
 @attrs.frozen
@@ -86,9 +90,9 @@ class ServerDialect(Dialect):
         ConfigError: a key has a value that can never work.
     """
 
-    url: ClassVar[str]
+    url: str
     engine_options: ClassVar[Mapping[str, Any]] = {}
-    driver_error: ClassVar[type[Exception]]
+    driver_error: type[Exception]
 
     def __init__(self, settings: ServerSettings, place: str) -> None:
         if settings.ssl_ca is not None and not settings.ssl:
@@ -124,10 +128,10 @@ class ServerDialect(Dialect):
             ) from error
 
     def _engine(self, size: int, *, autocommit: bool) -> sa.Engine:
-        options = {"pool_pre_ping": True, **self.engine_options}
+        options = dict(self.engine_options)
         if autocommit:
             options |= {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
-        return sa.create_engine(
+        engine = sa.create_engine(
             self.url,
             creator=lambda: self.connect(autocommit=autocommit),
             poolclass=sa.QueuePool,
@@ -141,6 +145,15 @@ class ServerDialect(Dialect):
             hide_parameters=True,
             **options,
         )
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", self._replace_if_closed)
+        return engine
+
+    def _replace_if_closed(self, connection: Any, record: Any, _pooled: object) -> None:
+        """Have the pool connect anew if the server has closed this connection while it was idle."""
+        used_at = record.info.get(_USED_AT)
+        if used_at is not None and self.is_closed(connection, time.monotonic() - used_at):
+            raise exc.InvalidatePoolError
 
     def fault(self, error: BaseException) -> tuple[Fault, str]:
         """See :class:`Dialect`."""
@@ -180,9 +193,20 @@ class ServerDialect(Dialect):
         """See :meth:`connect`."""
 
     @abstractmethod
+    def is_closed(self, connection: Any, idle_seconds: float) -> bool:
+        """Whether the server has closed this connection of the driver, which was idle for so long.
+
+        Called before each use but the first, so it must cost next to nothing in most cases.
+        """
+
+    @abstractmethod
     def _create_database(self) -> str:
         """Create the database, unless somebody else just did; return its name."""
 
     @abstractmethod
     def _fault(self, error: BaseException) -> tuple[Fault, str]:
         """See :meth:`fault`; ``error`` is the driver's own, if it comes from the driver."""
+
+
+def _note_use(_connection: object, record: Any) -> None:
+    record.info[_USED_AT] = time.monotonic()

@@ -71,7 +71,7 @@ class Statements:
     """The statements on one table, made once, so that SQLAlchemy compiles each only once.
 
     Parameters are named after what they are: ``ids`` (a list of keys), ``token``, ``now``,
-    ``due_before``, ``horizon``, ``limit`` ... Times are as ``Dialect.encode_time`` makes them.
+    ``due_before``, ``horizon``, ``lower``, ``limit`` ... Times are as ``Dialect.encode_time`` makes them.
     """
 
     def __init__(self, dialect: Dialect, table_name: str) -> None:
@@ -83,8 +83,9 @@ class Statements:
             sa.and_(events.token.is_(None), events.due <= sa.bindparam("due_before")),
             sa.and_(events.token.is_not(None), events.due <= sa.bindparam("now")),
         )
+        is_from_lower_on = events.due >= sa.bindparam("lower")
         # Implied by the condition above, but it is what bounds the range of the index.
-        is_within_horizon = events.due <= sa.bindparam("horizon")
+        is_within_horizon = sa.and_(is_from_lower_on, events.due <= sa.bindparam("horizon"))
         is_lost = sa.case((events.token.is_(None), events.lost), else_=sa.true())
         claimed_columns = (
             events.id,
@@ -99,11 +100,11 @@ class Statements:
 
         self.first_due = (
             self._by_due(sa.select(events.due))
-            .where(events.due.is_not(None))
+            .where(is_from_lower_on)
             .order_by(events.due, events.id)
             .limit(sa.literal_column("1"))
         )
-        """The earliest due of all."""
+        """The earliest due from ``lower`` on."""
 
         self.claim = (
             self._by_due(sa.select(*claimed_columns))
@@ -145,7 +146,9 @@ class Statements:
         )
         """Hands them out; repeats the condition for servers that take locks lightly."""
 
-        self.taken = sa.select(events.id).where(by_id, events.token == sa.bindparam("token"))
+        self.taken = self._by_id(sa.select(events.id)).where(
+            by_id, events.token == sa.bindparam("token")
+        )
         """Which of these were handed out under this token."""
 
         self.was_taken = (
@@ -192,7 +195,7 @@ class Statements:
                 events.id > sa.bindparam("after"),
                 events.died < sa.bindparam("before"),
             )
-            .order_by(events.due, events.id)  # by id, that is, but so the index has it
+            .order_by(*dialect.by_id_among_dead(self.table))
             .limit(sa.bindparam("limit"))
         )
 

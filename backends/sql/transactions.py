@@ -49,7 +49,7 @@ class Transactions:
         if self._engines is None:
             self._engines = self._dialect.make_engines()
             for engine in self._engines:
-                event.listen(engine, "handle_error", self._drop_if_moved)
+                event.listen(engine, "handle_error", self._drop_if_useless)
 
     def close(self) -> None:
         """Close every connection."""
@@ -122,9 +122,9 @@ class Transactions:
             error, fault, advice, backend=self._dialect.name, place=self._dialect.place
         )
 
-    def _drop_if_moved(self, context: sa.ExceptionContext) -> None:
+    def _drop_if_useless(self, context: sa.ExceptionContext) -> None:
         # SQLAlchemy then closes all connections of the pool: they lead to the same server.
-        if self._dialect.fault(context.original_exception)[0] is Fault.MOVED:
+        if self._dialect.fault(context.original_exception)[0] in {Fault.LOST, Fault.MOVED}:
             context.is_disconnect = True
 
     def _leave_to_parent(self) -> None:

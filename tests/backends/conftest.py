@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,17 +32,25 @@ MakePostgreSQL: TypeAlias = Callable[..., PostgreSQLBackend]
 MakeRedis: TypeAlias = Callable[..., RedisBackend]
 """Makes a backend, not opened, from configuration keys that differ from the usual ones."""
 
-_MEMBERS: dict[str, tuple[type[Any], type[Any]]] = {
-    "mysql": (MySQLBackend, MySQLSettings),
-    "postgresql": (PostgreSQLBackend, PostgreSQLSettings),
+_MEMBERS: dict[str, tuple[str, type[Any], type[Any], dict[str, str]]] = {
+    "mysql": ("mysql", MySQLBackend, MySQLSettings, {}),
+    "mysqldb": ("mysql", MySQLBackend, MySQLSettings, {"driver": "mysqldb"}),
+    "postgresql": ("postgresql", PostgreSQLBackend, PostgreSQLSettings, {}),
 }
+"""Name -> (whose server it is on, backend, settings, the keys that make it what it is)."""
 
 
 def configured(product: str, **keys: Any) -> AnyBackend:
     """A backend of this member, not opened, with these configuration keys."""
-    backend_class, settings_class = _MEMBERS[product]
-    backend: AnyBackend = backend_class.from_settings(settings_class(**keys))
+    _, backend_class, settings_class, usual = _MEMBERS[product]
+    backend: AnyBackend = backend_class.from_settings(settings_class(**{**usual, **keys}))
     return backend
+
+
+def skip_without_mysqldb() -> None:
+    """Skip the test where the driver is not installed; on CI that fails it."""
+    if importlib.util.find_spec("MySQLdb") is None:
+        pytest.skip("NOT TESTED WITH THE DRIVER mysqldb: run scripts/ensure_mysqlclient.sh")
 
 
 @attrs.frozen
@@ -82,21 +91,29 @@ def new_site(product: str, server: Any) -> Iterator[Site]:
 
 @pytest.fixture(params=_MEMBERS)
 def product(request: pytest.FixtureRequest) -> str:
-    """Each member of the family that has a server."""
+    """Each member of the family that has a server, MySQL with each driver."""
+    if request.param == "mysqldb":
+        skip_without_mysqldb()
     return str(request.param)
 
 
 @pytest.fixture
-def site(product: str, request: pytest.FixtureRequest) -> Iterator[Site]:
+def server_name(product: str) -> str:
+    """Whose server the member is on, as fixtures are named."""
+    return _MEMBERS[product][0]
+
+
+@pytest.fixture
+def site(product: str, server_name: str, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A new database on the server of each member."""
-    with new_site(product, request.getfixturevalue(f"{product}_server")) as site:
+    with new_site(product, request.getfixturevalue(f"{server_name}_server")) as site:
         yield site
 
 
 @pytest.fixture
-def private_site(product: str, request: pytest.FixtureRequest) -> Iterator[Site]:
+def private_site(product: str, server_name: str, request: pytest.FixtureRequest) -> Iterator[Site]:
     """The same on a server that the test may kill, restart and reconfigure."""
-    with new_site(product, request.getfixturevalue(f"private_{product}")) as site:
+    with new_site(product, request.getfixturevalue(f"private_{server_name}")) as site:
         yield site
 
 

@@ -11,10 +11,15 @@ import sqlalchemy as sa
 
 from futurama.backend import Claim, EventBackend, NewEvent
 from futurama.backends.sql import SQLBackend
+from futurama.backends.sql.adding import CREATION
+from futurama.times import EARLIEST
 
-__all__ = ["T0", "claim_all", "event", "events", "explainable", "seconds", "wait_until"]
+__all__ = ["BY_DUE", "T0", "claim_all", "event", "events", "explainable", "seconds", "wait_until"]
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
+BY_DUE = {"first_due", "claim", "claim_candidates", "was_taken", "dead_before"}
+"""Those of the hot statements that go by the due index; the others go by the primary key."""
+
 _A_SECOND_LATER = T0 + timedelta(seconds=1)
 
 
@@ -61,6 +66,7 @@ def explainable(backend: SQLBackend, number_of_ids: int) -> dict[str, tuple[str,
     time = dialect.encode_time(T0)
     engine, _ = backend._transactions._opened()
     parameters = {
+        "lower": dialect.encode_time(EARLIEST),
         "horizon": time,
         "due_before": time,
         "now": time,
@@ -68,6 +74,8 @@ def explainable(backend: SQLBackend, number_of_ids: int) -> dict[str, tuple[str,
         "limit": 100,
         "token": b"t" * 16,
         "owner": b"me",
+        "before": time,
+        "after": b"",
         "ids": [f"{7 * i:05}".encode() for i in range(number_of_ids)],
     }
     hot = {
@@ -77,9 +85,13 @@ def explainable(backend: SQLBackend, number_of_ids: int) -> dict[str, tuple[str,
         "take": statements.take,
         "was_taken": statements.was_taken,
         "lock": statements.lock(dialect, "token", "due"),
+        "lock_to_add": statements.lock(dialect, *CREATION),
         "set_due": statements.set_due,
         "delete": statements.delete,
         "delete_held": statements.delete_held,
+        "taken": statements.taken,
+        "revive": statements.revive,
+        "dead_before": statements.dead_before,
     }
     sent: list[tuple[str, Any]] = []
 

@@ -84,8 +84,8 @@ def test_unknown_codes_are_judged_by_their_class(error: psycopg.Error) -> None:
 def test_a_lost_encrypted_connection_is_no_matter_of_certificates() -> None:
     """That a message names SSL does not mean that someone has to act."""
     lost = "consuming input failed: SSL connection has been closed unexpectedly"
-    assert _DIALECT.fault(_error(None, lost))[0] is Fault.UNAVAILABLE
-    assert _DIALECT.fault(_error(None, "SSL SYSCALL error: EOF"))[0] is Fault.UNAVAILABLE
+    assert _DIALECT.fault(_error(None, lost))[0] is Fault.LOST
+    assert _DIALECT.fault(_error(None, "SSL SYSCALL error: EOF"))[0] is Fault.LOST
 
 
 # -- opening --------------------------------------------------------------------------------------

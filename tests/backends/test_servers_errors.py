@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from futurama.backend import AddOutcome, Settlement, State
+from futurama.backends import mysql
 from futurama.backends.sql.errors import ERRORS, Fault
 from futurama.backends.sql.transactions import TRIES
 from futurama.errors import (
@@ -135,12 +137,27 @@ def test_connection_killed_in_a_transaction(site: Site, backend: AnyBackend) -> 
 
 
 def test_idle_connections_that_the_server_closed_are_replaced_silently(
-    site: Site, backend: AnyBackend
+    site: Site, backend: AnyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After all of its connections were killed, a backend's next calls succeed."""
+    """After all of its connections were killed, the next calls of a backend that was idle succeed."""
+    monkeypatch.setattr(mysql, "_FRESH_SECONDS", 0)  # as if that time had passed
     backend.add([event("a")], if_exists="raise")
     for session in site.server.sessions(site.database):
         site.server.end_session(session)
+    assert backend.count()[State.WAITING] == 1
+    assert backend.cancel(["a"]) == [CancelOutcome.CANCELLED]
+
+
+def test_busy_connections_that_the_server_closed_cost_one_call_each_pool(
+    site: Site, backend: AnyBackend
+) -> None:
+    """Whatever was just used is not asked again: a call may fail, without a change, the next does not."""
+    backend.add([event("a")], if_exists="raise")
+    for session in site.server.sessions(site.database):
+        site.server.end_session(session)
+    for call in (backend.count, lambda: backend.cancel(["b"])):
+        with contextlib.suppress(BackendUnavailableError):
+            call()
     assert backend.count()[State.WAITING] == 1
     assert backend.cancel(["a"]) == [CancelOutcome.CANCELLED]
 

@@ -14,8 +14,16 @@ from tests.servers import MariaDB, PostgreSQL
 
 _CIPHERS = {
     "mysql": "SHOW STATUS LIKE 'Ssl_cipher'",
+    "mysqldb": "SHOW STATUS LIKE 'Ssl_cipher'",
     "postgresql": "SELECT pid, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
 }
+
+_OTHER_NAMES = {
+    "mysql": "localhost",
+    "mysqldb": "127.1",  # for `localhost` this driver is given the address
+    "postgresql": "localhost",
+}
+"""Of the address in the certificate."""
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +45,9 @@ def secret_postgresql(postgresql_server: object, certificate: Path) -> Iterator[
 
 
 @pytest.fixture
-def site(product: str, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(product: str, server_name: str, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A new database on a server that shows the certificate."""
-    with new_site(product, request.getfixturevalue(f"secret_{product}")) as site:
+    with new_site(product, request.getfixturevalue(f"secret_{server_name}")) as site:
         yield site
 
 
@@ -68,7 +76,7 @@ def test_an_unknown_certificate_is_refused(site: Site) -> None:
 def test_a_certificate_for_another_name_is_refused(site: Site, certificate: Path) -> None:
     """The certificate has to be for the host that the configuration names."""
     with pytest.raises(BackendSetupError, match="ssl_verify"):
-        site.make(ssl=True, ssl_ca=str(certificate), host="localhost").open()
+        site.make(ssl=True, ssl_ca=str(certificate), host=_OTHER_NAMES[site.product]).open()
 
 
 def test_verification_can_be_switched_off(site: Site) -> None:

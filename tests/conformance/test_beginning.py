@@ -92,7 +92,7 @@ def test_half_written_operation_is_shown_by_a_program() -> None:
     """What only some calls find unwritten fails there, with the calls that lead to it."""
 
     class Half(MemoryBackend):
-        def _requeue(self, event_id: str, now_us: int) -> bool:
+        def _requeue(self, event_id: str, now: datetime) -> bool:
             if event_id in self._rows and self._rows[event_id].state is State.DEAD:
                 raise NotImplementedError("what is dead cannot be requeued yet")
             return False

@@ -1,10 +1,11 @@
-"""The MySQL backend keeps the laws, with microseconds and with whole seconds."""
+"""The MySQL backend keeps the laws, with microseconds, with whole seconds, and by another driver."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
 import functools
+import importlib.util
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +42,8 @@ def _server_and_database() -> tuple[MariaDB | ExternalMySQL, str]:
 
 
 class _MySQL(BackendConformance):
-    mysql6: ClassVar[bool]
+    mysql6: ClassVar[bool] = True
+    driver: ClassVar[str] = "pymysql"
 
     @classmethod
     @contextmanager
@@ -49,7 +51,8 @@ class _MySQL(BackendConformance):
         """A backend on a new table."""
         server, database = _server_and_database()
         table = f"events{next(_tables)}"
-        settings = {**server.settings(database), "table_name": table, "mysql6": cls.mysql6}
+        settings = {**server.settings(database), "table_name": table}
+        settings |= {"mysql6": cls.mysql6, "driver": cls.driver}
         try:
             yield MySQLBackend(MySQLSettings(**settings))
         finally:
@@ -65,7 +68,6 @@ class _MySQL(BackendConformance):
 class TestMySQL(_MySQL):
     """DATETIME(6): microseconds."""
 
-    mysql6 = True
     capabilities = Capabilities(
         durable=True,
         shared=True,
@@ -79,3 +81,19 @@ class TestMySQLOfWholeSeconds(_MySQL):
 
     mysql6 = False
     capabilities = attrs.evolve(TestMySQL.capabilities, resolution=timedelta(seconds=1))
+
+
+class TestMySQLByTheCLibrary(_MySQL):
+    """The same through mysqlclient."""
+
+    driver = "mysqldb"
+    capabilities = TestMySQL.capabilities
+
+    @classmethod
+    @contextmanager
+    def make_backend(cls) -> Iterator[EventBackend]:
+        """A backend on a new table."""
+        if importlib.util.find_spec("MySQLdb") is None:
+            raise SkipTest("NOT TESTED WITH THE DRIVER mysqldb: run scripts/ensure_mysqlclient.sh")
+        with super().make_backend() as backend:
+            yield backend

@@ -7,7 +7,6 @@ from typing import Any
 
 from futurama.backend import AddOutcome, NewEvent, State
 from futurama.backends.memory import MemoryBackend
-from futurama.times import to_us
 from tests.mutants.registry import breaks
 
 
@@ -52,7 +51,7 @@ class OneTakenIdFailsThemAll(MemoryBackend):
         if AddOutcome.REFUSED not in outcomes:
             return outcomes
         for event_id in self._rows.keys() - before.keys():
-            self._remove(self._rows[event_id])
+            del self._rows[event_id]
         return [AddOutcome.REFUSED] * len(events)
 
 
@@ -134,7 +133,7 @@ class TheDeadDoNotCount(MemoryBackend):
     def _add(self, event: NewEvent, if_exists: Any) -> AddOutcome:
         before = self._rows.get(event.id)
         if before is not None and before.state is State.DEAD:
-            self._remove(before)
+            del self._rows[before.id]
         return super()._add(event, if_exists)
 
 
@@ -149,9 +148,9 @@ class _LooksAtLess(MemoryBackend):
             return super()._add(event, if_exists)
         differs = {
             "trigger_type": event.trigger_type != row.trigger_type,
-            "trigger_time": to_us(event.trigger_time) != row.trigger_time_us,
+            "trigger_time": event.trigger_time != row.trigger_time,
             "payload": event.payload != row.payload,
-            "created": to_us(event.created) != row.created_us,
+            "created": event.created != row.created,
         }
         if [name for name, does in differs.items() if does] == [self.overlooked]:
             return AddOutcome.ADDED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,13 @@ import attrs
 from futurama.backend import ClaimBatch, Move, State
 from futurama.backends.memory import MemoryBackend
 from futurama.events import CancelOutcome, RescheduleOutcome
-from futurama.times import to_us
+from futurama.times import EARLIEST
 from tests.mutants.registry import breaks
+
+
+def _is_past(due: datetime | None) -> bool:
+    """By the clock of this machine."""
+    return due is not None and due <= datetime.now(UTC)
 
 
 @breaks("cancel.waiting")
@@ -36,9 +42,9 @@ class _OnlySaysSo(MemoryBackend):
     def _cancel(self, event_id: str) -> CancelOutcome:
         row = self._rows.get(event_id)
         outcome = super()._cancel(event_id)
-        if row is not None and row.due_us is not None and self.leaves(row):
+        if row is not None and row.due is not None and self.leaves(row):
             self._rows[event_id] = row
-            self._enqueue(row, row.due_us)
+            self._enqueue(row, row.due)
         return outcome
 
 
@@ -66,17 +72,17 @@ class CancelsExpiredClaims(MemoryBackend):
         expired = {
             row.id
             for row in self._rows.values()
-            if row.state is State.CLAIMED and row.due_us is not None and row.due_us <= self._latest
+            if row.state is State.CLAIMED and row.due is not None and row.due <= self._latest
         }
         return [
             CancelOutcome.CANCELLED if event_id in expired else outcome
             for event_id, outcome in zip(ids, super().cancel(ids), strict=True)
         ]
 
-    _latest = 0
+    _latest = EARLIEST
 
     def claim(self, *, now: datetime, **kwargs: Any) -> ClaimBatch:
-        self._latest = max(self._latest, to_us(now))
+        self._latest = max(self._latest, now)
         return super().claim(now=now, **kwargs)
 
 
@@ -86,8 +92,7 @@ class CancelsByItsOwnClock(MemoryBackend):
 
     def _cancel(self, event_id: str) -> CancelOutcome:
         row = self._rows.get(event_id)
-        here = to_us(datetime.now(UTC))
-        if row is not None and row.state is State.CLAIMED and (row.due_us or 0) <= here:
+        if row is not None and row.token is not None and _is_past(row.due):
             row.token, row.lost = None, False
         return super()._cancel(event_id)
 
@@ -132,7 +137,7 @@ class CancelsTheDead(MemoryBackend):
     def _cancel(self, event_id: str) -> CancelOutcome:
         row = self._rows.get(event_id)
         if row is not None and row.state is State.DEAD:
-            self._remove(row)
+            del self._rows[row.id]
             return CancelOutcome.CANCELLED
         return super()._cancel(event_id)
 
@@ -152,10 +157,10 @@ class MovesOnlyTheDue(MemoryBackend):
 
     def _reschedule(self, move: Move) -> RescheduleOutcome:
         row = self._rows.get(move.id)
-        before = 0 if row is None else row.trigger_time_us
+        before = None if row is None else row.trigger_time
         outcome = super()._reschedule(move)
-        if row is not None:
-            row.trigger_time_us = before
+        if row is not None and before is not None:
+            row.trigger_time = before
         return outcome
 
 
@@ -206,8 +211,7 @@ class MovesByItsOwnClock(MemoryBackend):
 
     def _reschedule(self, move: Move) -> RescheduleOutcome:
         row = self._rows.get(move.id)
-        here = to_us(datetime.now(UTC))
-        if row is not None and row.state is State.CLAIMED and (row.due_us or 0) <= here:
+        if row is not None and row.token is not None and _is_past(row.due):
             row.token, row.lost = None, False
         return super()._reschedule(move)
 
@@ -252,10 +256,9 @@ class UnchangedIsNotFound(MemoryBackend):
 
     def _reschedule(self, move: Move) -> RescheduleOutcome:
         row = self._rows.get(move.id)
-        before = None if row is None else attrs.evolve(row, entry=0)
+        before = copy(row)
         outcome = super()._reschedule(move)
-        after = None if row is None else attrs.evolve(row, entry=0)
-        if outcome is RescheduleOutcome.RESCHEDULED and before == after:
+        if outcome is RescheduleOutcome.RESCHEDULED and before == row:
             return RescheduleOutcome.NOT_FOUND
         return outcome
 
@@ -264,10 +267,10 @@ class UnchangedIsNotFound(MemoryBackend):
 class RequeuedIsStillTired(MemoryBackend):
     """Keeps the attempts, so that the first failure buries the event again."""
 
-    def _requeue(self, event_id: str, now_us: int) -> bool:
+    def _requeue(self, event_id: str, now: datetime) -> bool:
         row = self._rows.get(event_id)
         attempt = 0 if row is None else row.attempt
-        requeued = super()._requeue(event_id, now_us)
+        requeued = super()._requeue(event_id, now)
         if requeued and row is not None:
             row.attempt = attempt
         return requeued
@@ -277,21 +280,21 @@ class RequeuedIsStillTired(MemoryBackend):
 class RequeuedForItsFirstTime(MemoryBackend):
     """Due at the trigger time instead of now."""
 
-    def _requeue(self, event_id: str, now_us: int) -> bool:
+    def _requeue(self, event_id: str, now: datetime) -> bool:
         row = self._rows.get(event_id)
-        return super()._requeue(event_id, now_us if row is None else row.trigger_time_us)
+        return super()._requeue(event_id, now if row is None else row.trigger_time)
 
 
 @breaks("requeue.others")
 class RequeuesTheLiving(MemoryBackend):
     """UPDATE SET due = ? WHERE id = ?."""
 
-    def _requeue(self, event_id: str, now_us: int) -> bool:
+    def _requeue(self, event_id: str, now: datetime) -> bool:
         row = self._rows.get(event_id)
         if row is not None and row.state is State.WAITING:
-            self._enqueue(row, now_us)
+            self._enqueue(row, now)
             return True
-        return super()._requeue(event_id, now_us)
+        return super()._requeue(event_id, now)
 
 
 @breaks("purge.before")
@@ -316,8 +319,8 @@ class PurgesTheLiving(MemoryBackend):
 
     def purge(self, *, before: datetime) -> int:
         for row in list(self._rows.values()):
-            if row.due_us is not None and row.due_us < to_us(before):
-                self._remove(row)
+            if row.due is not None and row.due < before:
+                del self._rows[row.id]
         return super().purge(before=before)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +12,6 @@ import attrs
 
 from futurama.backend import Claim, ClaimBatch, State
 from futurama.backends.memory import MemoryBackend
-from futurama.times import from_us, to_us
 from tests.mutants.registry import breaks
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -57,21 +58,20 @@ class _LimitsBeforeItFilters(MemoryBackend):
         self, *, now: datetime, due_before: datetime, limit: int, **kwargs: Any
     ) -> ClaimBatch:
         if self.filters_late(now, due_before):
-            limit = self._claimable_of_the_first(limit, to_us(now), to_us(due_before))
+            limit = self._claimable_of_the_first(limit, now, due_before)
+        if not limit:
+            return ClaimBatch(claims=[], next_due=self._next_due())
         return super().claim(now=now, due_before=due_before, limit=limit, **kwargs)
 
     def filters_late(self, now: datetime, due_before: datetime) -> bool:
         raise NotImplementedError
 
-    def _claimable_of_the_first(self, limit: int, now_us: int, due_before_us: int) -> int:
+    def _claimable_of_the_first(self, limit: int, now: datetime, due_before: datetime) -> int:
         live = sorted(
-            (row.due_us, row.id.encode(), row.state)
-            for row in self._rows.values()
-            if row.due_us is not None
+            (row.due, row.id, row.state) for row in self._rows.values() if row.due is not None
         )
         return sum(
-            due_us <= (due_before_us if state is State.WAITING else now_us)
-            for due_us, _, state in live[:limit]
+            due <= (due_before if state is State.WAITING else now) for due, _, state in live[:limit]
         )
 
 
@@ -91,49 +91,52 @@ class WaitingEventsTakeUpTheLimit(_LimitsBeforeItFilters):
         return due_before < now
 
 
+class _SortsOtherwise(MemoryBackend):
+    """Takes what is due in another order."""
+
+    def place(self, row: Any) -> Any:
+        raise NotImplementedError
+
+    def _pop_until(self, horizon: datetime) -> Iterator[Any]:
+        while due := list(super()._pop_until(horizon)):
+            first = min(due, key=lambda found: self.place(found[1]))
+            self._heap += [entry for entry, row in due if row is not first[1]]
+            heapq.heapify(self._heap)
+            yield first
+
+
 @breaks("claim.order")
-class SortsByDueOnly(MemoryBackend):
+class SortsByDueOnly(_SortsOtherwise):
     """Equal dues come in the order of their insertion, backwards."""
 
-    def _enqueue(self, row: Any, due_us: int) -> None:
-        super()._enqueue(row, due_us)
-        due, _, number, row = self._heap.pop(
-            next(i for i, e in enumerate(self._heap) if e[3] is row)
-        )
-        self._heap.append((due, str(10**9 - number).encode(), number, row))
-        self._heap.sort(key=lambda entry: entry[:3])
+    def place(self, row: Any) -> Any:
+        return (row.due, -list(self._rows).index(row.id))
 
 
 @breaks("claim.order")
-class SortsByFloats(MemoryBackend):
+class SortsByFloats(_SortsOtherwise):
     """Times are seconds in a float, which counts microseconds until 2242."""
 
-    def _enqueue(self, row: Any, due_us: int) -> None:
-        super()._enqueue(row, due_us)
-        entries: list[Any] = [((row.due_us or 0) / 1e6, *rest, row) for _, *rest, row in self._heap]
-        self._heap[:] = sorted(entries, key=lambda entry: entry[:3])
+    def place(self, row: Any) -> Any:
+        return (row.due.timestamp(), row.id)
+
+
+@breaks("claim.order")
+class SortsLikeJava(_SortsOtherwise):
+    """Ids in the order of UTF-16."""
+
+    def place(self, row: Any) -> Any:
+        return (row.due, row.id.encode("utf-16-be"))
 
 
 @breaks("batch.large")
 class LosesWhatIsStale(MemoryBackend):
     """Cleans its heap up now and then, and throws away too much."""
 
-    def _enqueue(self, row: Any, due_us: int) -> None:
+    def _enqueue(self, row: Any, due: datetime) -> None:
         if len(self._heap) == 2 * len(self._rows) + 64:
             self._heap.clear()
-        super()._enqueue(row, due_us)
-
-
-@breaks("claim.order")
-class SortsLikeJava(MemoryBackend):
-    """Ids in the order of UTF-16."""
-
-    def _enqueue(self, row: Any, due_us: int) -> None:
-        super()._enqueue(row, due_us)
-        self._heap = [
-            (due, row.id.encode("utf-16-be"), number, row) for due, _, number, row in self._heap
-        ]
-        self._heap.sort(key=lambda entry: entry[:3])
+        super()._enqueue(row, due)
 
 
 @breaks("claim.order")
@@ -177,8 +180,8 @@ class OwnersMayHaveItBack(MemoryBackend):
         self, *, owner: str, now: datetime, due_before: datetime, **kwargs: Any
     ) -> ClaimBatch:
         for row in self._rows.values():
-            if row.owner == owner and row.due_us is not None and row.due_us > to_us(due_before):
-                self._enqueue(row, to_us(now))
+            if row.owner == owner and row.due is not None and row.due > due_before:
+                self._enqueue(row, now)
         return super().claim(owner=owner, now=now, due_before=due_before, **kwargs)
 
 
@@ -188,8 +191,8 @@ class IgnoresTheLease(MemoryBackend):
 
     def claim(self, *, now: datetime, due_before: datetime, **kwargs: Any) -> ClaimBatch:
         for row in self._rows.values():
-            if row.state is State.CLAIMED and row.trigger_time_us <= to_us(due_before):
-                self._enqueue(row, min(row.due_us or 0, to_us(now)))
+            if row.state is State.CLAIMED and row.trigger_time <= due_before:
+                self._enqueue(row, min(row.due or now, now))
         return super().claim(now=now, due_before=due_before, **kwargs)
 
 
@@ -318,8 +321,9 @@ class LeasesDoNotCount(MemoryBackend):
 
     def claim(self, **kwargs: Any) -> ClaimBatch:
         batch = super().claim(**kwargs)
-        dues = [row.due_us or 0 for row in self._rows.values() if row.state is State.WAITING]
-        return attrs.evolve(batch, next_due=from_us(min(dues)) if dues else None)
+        waiting = [row for row in self._rows.values() if row.state is State.WAITING]
+        dues = [row.due for row in waiting if row.due is not None]
+        return attrs.evolve(batch, next_due=min(dues, default=None))
 
 
 @breaks("claim.next-due")
@@ -328,14 +332,14 @@ class RemembersWhatWasRemoved(MemoryBackend):
 
     def __init__(self) -> None:
         super().__init__()
-        self._earliest: dict[str, int] = {}
+        self._earliest: dict[str, datetime] = {}
 
-    def _enqueue(self, row: Any, due_us: int) -> None:
-        super()._enqueue(row, due_us)
-        self._earliest[row.id] = due_us
+    def _enqueue(self, row: Any, due: datetime) -> None:
+        super()._enqueue(row, due)
+        self._earliest[row.id] = due
 
-    def _settle(self, settlement: Any, now_us: int) -> bool:
-        settled = super()._settle(settlement, now_us)
+    def _settle(self, settlement: Any, now: datetime) -> bool:
+        settled = super()._settle(settlement, now)
         if settled and not self._lives(settlement.claim.id):
             self._earliest.pop(settlement.claim.id, None)
         return settled
@@ -347,7 +351,7 @@ class RemembersWhatWasRemoved(MemoryBackend):
     def claim(self, **kwargs: Any) -> ClaimBatch:
         batch = super().claim(**kwargs)
         earliest = min(self._earliest.values(), default=None)
-        return attrs.evolve(batch, next_due=None if earliest is None else from_us(earliest))
+        return attrs.evolve(batch, next_due=earliest)
 
 
 @breaks("claim.next-due")
@@ -355,7 +359,8 @@ class NextDueOfBefore(MemoryBackend):
     """Reads the earliest due before it hands out."""
 
     def claim(self, **kwargs: Any) -> ClaimBatch:
-        before = super().claim(**{**kwargs, "limit": 0}).next_due
+        with self._lock:
+            before = self._next_due()
         return attrs.evolve(super().claim(**kwargs), next_due=before)
 
 

@@ -279,12 +279,12 @@ class TrustsItsMemory(_OnOneStore):
         self.own.update({claim.id: claim.token for claim in batch.claims})
         return batch
 
-    def _renew(self, claim: Claim, now_us: int, lease_us: int) -> bool:
-        return super()._renew(self._current(claim), now_us, lease_us)
+    def _renew(self, claim: Claim, now: datetime, lease_until: datetime) -> bool:
+        return super()._renew(self._current(claim), now, lease_until)
 
-    def _settle(self, settlement: Settlement, now_us: int) -> bool:
+    def _settle(self, settlement: Settlement, now: datetime) -> bool:
         claim = self._current(settlement.claim)
-        return super()._settle(attrs.evolve(settlement, claim=claim), now_us)
+        return super()._settle(attrs.evolve(settlement, claim=claim), now)
 
     def _current(self, claim: Claim) -> Claim:
         row = self._rows.get(claim.id)
@@ -330,8 +330,8 @@ class Durable(MemoryBackend):
     def read(self) -> None:
         """What else there is to do when the rows were read."""
         for row in self._rows.values():
-            if row.due_us is not None:
-                self._enqueue(row, row.due_us)
+            if row.due is not None:
+                self._enqueue(row, row.due)
 
     def add(self, *args: Any, **kwargs: Any) -> Any:
         return self.saved(super().add(*args, **kwargs))

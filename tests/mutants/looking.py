@@ -149,7 +149,7 @@ class ContinuesBehindTheTime(MemoryBackend):
         page = super().find(query)
         if page.next is None or page.events[-1].due is None:
             return page
-        return attrs.evolve(page, next=page.next[:21] + "g")
+        return attrs.evolve(page, next=page.next[:33] + "g")
 
 
 class _Turns(MemoryBackend):

@@ -23,7 +23,6 @@ from futurama.backend import (
 from futurama.backends.memory import MemoryBackend
 from futurama.errors import BackendUnavailableError
 from futurama.events import CancelOutcome, RescheduleOutcome
-from futurama.times import from_us, to_us
 from tests.mutants.registry import breaks
 
 
@@ -41,17 +40,17 @@ class SelectsThenUpdates(MemoryBackend):
     ) -> ClaimBatch:
         with self._lock:
             seen = [
-                (row, row.due_us)
+                (row, row.due)
                 for row in self._rows.values()
-                if row.state is State.WAITING and (row.due_us or 0) <= to_us(due_before)
+                if row.token is None and row.due is not None and row.due <= due_before
             ][:limit]
         _let_others_in()
         with self._lock:
-            for row, due_us in seen:
+            for row, due in seen:
                 if row.state is State.CLAIMED and self._rows.get(row.id) is row:
                     row.token, row.owner = None, None
                     row.attempt -= 1
-                    self._enqueue(row, due_us or 0)
+                    self._enqueue(row, due)
         return super().claim(now=now, due_before=due_before, limit=limit, **kwargs)
 
 
@@ -60,17 +59,16 @@ class ChecksThenSettles(MemoryBackend):
     """Looks at the token in one statement and deletes by id in the next."""
 
     def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Any:
-        now_us = to_us(now)
         with self._lock:
             held = [
-                (row := self._rows.get(s.claim.id)) is not None and row.is_held_by(s.claim, now_us)
+                (row := self._rows.get(s.claim.id)) is not None and row.is_held_by(s.claim, now)
                 for s in settlements
             ]
         _let_others_in()
         with self._lock:
             for settlement, was_held in zip(settlements, held, strict=True):
                 if was_held:
-                    self._settle(settlement, now_us)
+                    self._settle(settlement, now)
         return held
 
 
@@ -99,10 +97,9 @@ class ChecksThenRenews(MemoryBackend):
     """Looks at the token in one statement and moves the lease by id in the next."""
 
     def renew(self, claims: Sequence[Claim], *, now: datetime, lease_until: datetime) -> Any:
-        now_us, lease_us = to_us(now), to_us(lease_until)
         with self._lock:
             held = [
-                (row := self._rows.get(claim.id)) is not None and row.is_held_by(claim, now_us)
+                (row := self._rows.get(claim.id)) is not None and row.is_held_by(claim, now)
                 for claim in claims
             ]
         _let_others_in()
@@ -110,7 +107,7 @@ class ChecksThenRenews(MemoryBackend):
             for claim, was_held in zip(claims, held, strict=True):
                 row = self._rows.get(claim.id)
                 if was_held and row is not None:
-                    self._enqueue(row, lease_us)
+                    self._enqueue(row, lease_until)
         return held
 
 
@@ -160,15 +157,13 @@ class ChecksThenPurges(MemoryBackend):
     def purge(self, *, before: datetime) -> int:
         with self._lock:
             dead = [
-                row.id
-                for row in self._rows.values()
-                if row.died_us is not None and row.died_us < to_us(before)
+                row.id for row in self._rows.values() if row.died is not None and row.died < before
             ]
         _let_others_in()
         with self._lock:
             for event_id in dead:
                 if event_id in self._rows:
-                    self._remove(self._rows[event_id])
+                    del self._rows[event_id]
         return len(dead)
 
 
@@ -184,7 +179,7 @@ class WritesEverythingBack(MemoryBackend):
         with self._lock:
             added = {e.id: self._rows[e.id] for e in events if e.id in self._rows}
             for gone in self._rows.keys() - before.keys() - added.keys():
-                self._remove(self._rows[gone])
+                del self._rows[gone]
         return outcomes
 
 
@@ -201,15 +196,15 @@ class WritesTheIndexBack(MemoryBackend):
             rows = [self._rows[event.id] for event in events if event.id in self._rows]
             self._heap = before
             for row in rows:
-                if row.due_us is not None:
-                    self._enqueue(row, row.due_us)
+                if row.due is not None:
+                    self._enqueue(row, row.due)
         return outcomes
 
     def claim(self, **kwargs: Any) -> ClaimBatch:
         batch = super().claim(**kwargs)
         with self._lock:
-            dues = [row.due_us for row in self._rows.values() if row.due_us is not None]
-        return attrs.evolve(batch, next_due=from_us(min(dues)) if dues else None)
+            dues = [row.due for row in self._rows.values() if row.due is not None]
+        return attrs.evolve(batch, next_due=min(dues, default=None))
 
 
 class _NoticesOthers(MemoryBackend):
@@ -265,8 +260,8 @@ class CountsThenPurges(MemoryBackend):
 
     def purge(self, *, before: datetime) -> int:
         with self._lock:
-            dead = [row for row in self._rows.values() if row.died_us is not None]
-            number = sum((row.died_us or 0) < to_us(before) for row in dead)
+            deaths = [row.died for row in self._rows.values() if row.died is not None]
+            number = sum(died < before for died in deaths)
         _let_others_in()
         super().purge(before=before)
         return number

@@ -171,7 +171,12 @@ class OneMore(OnSQLite):
 class TheDeadAreFirst(OnSQLite):
     """Looks for the first ``due`` and forgets that NULL sorts before everything."""
 
-    rewrites = ((r"due FROM (\S+) WHERE \S+due IS NOT NULL ORDER", r"due FROM \1 ORDER"),)
+    rewrites = (
+        (
+            r"due FROM (\S+) WHERE (\S+due) (>= \?) ORDER",
+            r"due FROM \1 WHERE \2 \3 OR \2 IS NULL ORDER",
+        ),
+    )
 
 
 @breaks("lost.counted")

@@ -63,7 +63,7 @@ def test_never_ahead(
     delays: list[tuple[int, int]], wall_offset_us: int, server_offset_us: int
 ) -> None:
     """P2: whatever the delays and the clocks, it is never ahead of the server's clock, and behind
-    by no more than the quickest round trip."""
+    by no more than the quickest way back."""
     machine = Machine()
     machine.wall_offset_us, machine.server_offset_us = wall_offset_us, server_offset_us
     machine.delays_us = list(delays)
@@ -71,7 +71,7 @@ def test_never_ahead(
     clock.sample()
     machine.pass_us(3_000_000)
     behind_us = machine.server_us() - clock.now_us()
-    assert 0 <= behind_us <= min(there + back for there, back in delays)
+    assert 0 <= behind_us <= min(back for _, back in delays)
 
 
 def test_the_wall_clock_means_nothing() -> None:
@@ -89,7 +89,7 @@ def test_the_wall_clock_means_nothing() -> None:
 def test_a_failed_sample_keeps_the_old_offset() -> None:
     """P9: while the backend is away the clock goes on."""
     machine = Machine()
-    answers = [machine.ask_server] * 3
+    answers = [machine.ask_server] * 10
 
     def ask() -> datetime:
         if not answers:

@@ -5,17 +5,28 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
 
+from futurama.backoff import RetryPolicy
+from futurama.events import Event
 from futurama.held import Held, HeldClaims, Phase
 from futurama.times import to_us
+from futurama.triggers import BoundTrigger, bind
 from tests.unit.support import PATIENCE_SECONDS, SECOND, START, Background, new_claim
 
 START_US = to_us(START)
 LEASE_US = 30_000_000
 MARGIN_US = 10_000_000
+
+
+async def _coroutine(_: Event) -> None:
+    """A trigger whose calls are not made by the threads that take them."""
+
+
+BOUND = bind({"function": print, "coroutine": _coroutine}, {}, RetryPolicy())
 
 
 class Clock:
@@ -24,11 +35,11 @@ class Clock:
     def __init__(self) -> None:
         self.us = 0
 
-    def now_us(self) -> int:
-        return START_US + self.us
-
     def monotonic_us(self) -> int:
         return 7_000_000 + self.us
+
+    def at(self, monotonic_us: int) -> int:
+        return START_US + monotonic_us - 7_000_000
 
 
 @pytest.fixture
@@ -40,14 +51,23 @@ def clock() -> Clock:
 @pytest.fixture
 def held(clock: Clock) -> HeldClaims:
     """Nothing is held yet."""
-    return HeldClaims(now_us=clock.now_us, monotonic_us=clock.monotonic_us, margin_us=MARGIN_US)
+    return HeldClaims(
+        BOUND, monotonic_us=clock.monotonic_us, backend_us=clock.at, margin_us=MARGIN_US
+    )
 
 
 def hold(
-    held: HeldClaims, clock: Clock, *due_seconds: float, lease_us: int = LEASE_US
+    held: HeldClaims,
+    clock: Clock,
+    *due_seconds: float,
+    lease_us: int = LEASE_US,
+    trigger_type: str = "function",
 ) -> list[Held]:
     """Hold one claim for each of these times after START."""
-    claims = [new_claim(due=START + timedelta(seconds=seconds)) for seconds in due_seconds]
+    claims = [
+        new_claim(due=START + timedelta(seconds=seconds), trigger_type=trigger_type)
+        for seconds in due_seconds
+    ]
     held.add(claims, lease_end_us=clock.monotonic_us() + lease_us)
     return [held._by_id[claim.id] for claim in claims]
 
@@ -88,22 +108,24 @@ def test_no_call_starts_in_the_last_part_of_a_lease(
 ) -> None:
     """P3: a call starts only while the margin or more is left of its lease."""
     (one,) = hold(held, clock, 0)
+    (later,) = hold(held, clock, 0, trigger_type="coroutine")
     clock.us = LEASE_US - left_us
-    assert held.next_now() is one
-    assert held.start(one) is starts
-    assert one.phase is (Phase.STARTED if starts else Phase.PARKED)
+    if starts:
+        assert held.next_now() is one
+    assert held.next_now() is later, "a coroutine starts its call itself"
+    assert held.start(later) is starts
+    assert one.phase is later.phase is (Phase.STARTED if starts else Phase.PARKED)
 
 
 def test_a_parked_call_starts_after_a_renewal(held: HeldClaims, clock: Clock) -> None:
     """P3: what was due with too little of its lease left waits for the renewal, then starts."""
     (one,) = hold(held, clock, 0)
     clock.us = LEASE_US - 1
-    assert held.next_now() is one
-    assert not held.start(one)
+    assert held.next_now() is None
     assert held.next_now() is None, "a parked call is not handed out"
     held.renewed(one, lease_end_us=clock.monotonic_us() + LEASE_US)
     assert held.next_now() is one
-    assert held.start(one)
+    assert one.phase is Phase.STARTED
 
 
 def test_a_call_starts_once(held: HeldClaims, clock: Clock) -> None:
@@ -115,7 +137,7 @@ def test_a_call_starts_once(held: HeldClaims, clock: Clock) -> None:
 
 def test_withdrawn_calls_never_start(held: HeldClaims, clock: Clock) -> None:
     """P6: once withdrawn, a call is neither handed out nor started, even if it was handed out."""
-    in_heap, in_hand = hold(held, clock, 1, 0)
+    in_heap, in_hand = hold(held, clock, 1, 0, trigger_type="coroutine")
     assert held.next_now() is in_hand
     assert held.withdraw(in_hand.claim.id) is in_hand
     assert held.withdraw(in_heap.claim.id) is in_heap
@@ -135,7 +157,7 @@ def test_a_started_call_cannot_be_withdrawn(held: HeldClaims, clock: Clock) -> N
 
 def test_restored_calls_are_called_once(held: HeldClaims, clock: Clock) -> None:
     """P5: to withdraw and restore, before or after it was handed out, makes no second call."""
-    (one,) = hold(held, clock, 0)
+    (one,) = hold(held, clock, 0, trigger_type="coroutine")
     held.withdraw(one.claim.id)
     held.restore(one)
     held.restore(one)
@@ -204,14 +226,14 @@ def test_being_behind(held: HeldClaims, clock: Clock) -> None:
 # -- with threads and the real clock ---------------------------------------------------------------
 
 
-def real_held() -> HeldClaims:
+def real_held(bound: Mapping[str, BoundTrigger] = BOUND) -> HeldClaims:
     """With the real time, counted from START."""
     origin = time.monotonic_ns()
 
     def now_us() -> int:
         return START_US + (time.monotonic_ns() - origin) // 1000
 
-    return HeldClaims(now_us=now_us, monotonic_us=now_us, margin_us=0)
+    return HeldClaims(bound, monotonic_us=now_us, backend_us=lambda us: us, margin_us=0)
 
 
 def test_every_call_is_taken_once_by_some_thread() -> None:
@@ -222,7 +244,7 @@ def test_every_call_is_taken_once_by_some_thread() -> None:
 
     def work() -> None:
         while (one := held.next()) is not None:
-            assert held.start(one)
+            assert one.phase is Phase.STARTED
             with changed:
                 taken.append((one, held._now_us() - one.due_us))
                 changed.notify_all()
@@ -277,6 +299,20 @@ def test_a_busy_thread_does_not_delay_others() -> None:
     held.close()
     for thread in threads:
         thread.result()
+
+
+def test_a_brief_call_that_hangs_does_not_delay_others() -> None:
+    """P9: who was expected back at once and is not is replaced, by a thread that was waiting."""
+    bound = bind({"function": print}, {}, RetryPolicy())
+    for _ in range(100):
+        bound["function"].duration.record(0)
+    assert bound["function"].duration.is_brief
+    held = real_held(bound)
+    waiting = [Background(held.next) for _ in range(3)]
+    soon = [new_claim(due=START, trigger_type="function") for _ in range(3)]
+    held.add(soon, lease_end_us=START_US + 10**12)
+    taken = [thread.result() for thread in waiting]
+    assert {one.claim.id for one in taken if one} == {claim.id for claim in soon}
 
 
 def test_close_ends_all_waiting() -> None:

@@ -72,6 +72,16 @@ def test_hard_values(data: Any) -> None:
     assert same(payload.decode(payload.encode(data)), data)
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [b' {"a": [1]}\n', '{"a":[1]}'.encode("utf-8-sig"), '{"a":[1]}'.encode("utf-16")],
+    ids=["blanks", "mark", "utf-16"],
+)
+def test_json_of_others(stored: bytes) -> None:
+    """What another program has stored is read if it is JSON, however it is spaced or encoded."""
+    assert payload.decode(stored) == {"a": [1]}
+
+
 def test_tuples_become_lists() -> None:
     """The one change: JSON has no tuples."""
     assert payload.decode(payload.encode({"a": (1, (2,))})) == {"a": [1, [2]]}
@@ -127,7 +137,7 @@ def test_offending_data_is_shortened() -> None:
 
 
 @pytest.mark.parametrize(
-    "stored", [b"", b"{", b"nul", b"\xff\xfe\xfd", b"[" * 100_000 + b"]" * 100_000]
+    "stored", [b"", b"{", b"nul", b"1 2", b"\xff\xfe\xfd", b"[" * 100_000 + b"]" * 100_000]
 )
 def test_undecodable_payload(stored: bytes) -> None:
     """Stored bytes that are not JSON raise ValueError, whatever is wrong with them."""

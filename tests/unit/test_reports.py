@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,16 @@ from futurama.clock import BackendClock
 from futurama.held import HeldClaims
 from futurama.reports import Report, Reporter
 from futurama.stats import Stats
-from tests.unit.support import SECOND, World, fails, fails_after, new_event, unavailable, unknown
+from tests.unit.support import (
+    SECOND,
+    World,
+    fails,
+    fails_after,
+    meanwhile,
+    new_event,
+    unavailable,
+    unknown,
+)
 
 
 class Desk:
@@ -28,7 +38,7 @@ class Desk:
         clock = BackendClock(world.backend.now, world.time)
         clock.sample()
         self.held = HeldClaims(
-            now_us=clock.now_us, monotonic_us=world.time.monotonic_us, margin_us=0
+            {}, monotonic_us=world.time.monotonic_us, backend_us=clock.at, margin_us=0
         )
         self.reporter = Reporter(
             world.backend,
@@ -42,11 +52,14 @@ class Desk:
         self.claims = world.claim_as_another(limit=count)
         self.held.add(self.claims, lease_end_us=world.time.monotonic_us() + 10_000_000)
 
-    def done(self, *claims: Claim) -> None:
-        """Report these as done."""
-        for claim in claims:
-            held = self.held._by_id[claim.id]
-            self.reporter.add(Report(held, Settlement.done(claim), "succeeded"))
+    def done(self, *claims: Claim) -> list[bool]:
+        """Report these as done; whether each wants to be written now."""
+        return [
+            self.reporter.add(
+                Report(self.held._by_id[claim.id], Settlement.done(claim), "succeeded")
+            )
+            for claim in claims
+        ]
 
     def counted(self, name: str) -> int:
         """A counter."""
@@ -71,11 +84,34 @@ def test_reports_wait_for_the_backend(world: World, fault: object) -> None:
     desk.done(*desk.claims)
     world.backend.plan("settle", fault)  # type: ignore[arg-type]  # a fault
     assert desk.reporter.step() < 3
-    assert desk.reporter.is_pausing is True
     assert len(desk.reporter) == len(desk.held) == 3
     desk.reporter.step()
     assert desk.reporter._health._failures == 0
     assert [report.settlement.claim for report in desk.acknowledged] == list(desk.claims)
+
+
+def test_reports_rest_after_a_batch(world: World) -> None:
+    """The first report is written at once, then some gather: until the next step, or a full batch."""
+    desk = Desk(world, 300)
+    first, *others, last = desk.claims
+    assert desk.done(first) == [True]
+    world.backend.plan("settle", meanwhile(lambda: world.time.sleep(0.001)))
+    assert desk.reporter.step() == pytest.approx(0.003)
+    wants = desk.done(*others)
+    assert wants.index(True) == 199
+    assert all(wants[199:])
+    assert desk.reporter.step() == 0
+    assert desk.reporter.step() == math.inf
+    assert desk.done(last) == [True]
+
+
+def test_new_reports_do_not_hurry_what_fails(world: World) -> None:
+    """P9: while the backend is out of reach, only the pauses between the tries decide."""
+    desk = Desk(world, 300)
+    desk.done(desk.claims[0])
+    world.backend.plan("settle", fails(unavailable()))
+    desk.reporter.step()
+    assert not any(desk.done(*desk.claims[1:]))
 
 
 def test_a_repeated_report_is_lost_or_done(world: World) -> None:

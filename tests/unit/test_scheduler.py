@@ -116,7 +116,7 @@ def test_claims_are_late_and_few(world: World) -> None:
     """An event is claimed within the look-ahead of its time, not before: so cancel stays strong."""
     queue = world.queue(consumer_sleep_msec=60_000, consumer_time_window_sec=0.25)
     event_id = queue.create("note", 10 * SECOND)
-    queue.advance(9749 * MILLISECOND)
+    queue.advance(9774 * MILLISECOND)
     stored = world.stored(event_id)
     assert stored is not None
     assert stored.state is State.WAITING
@@ -125,6 +125,16 @@ def test_claims_are_late_and_few(world: World) -> None:
     assert stored is not None
     assert stored.state is State.CLAIMED
     assert world.calls == []
+
+
+def test_neighbours_are_claimed_together(world: World) -> None:
+    """A tenth of the look-ahead gathers, so a steady stream costs few transactions."""
+    queue = world.queue(consumer_sleep_msec=60_000, consumer_time_window_sec=0.25)
+    queue.create_many([("note", SECOND + n * 5 * MILLISECOND) for n in range(200)])
+    queue.advance(3 * SECOND)
+    assert len(world.calls) == 200
+    assert all(when == event.trigger_time for when, event in world.calls)
+    assert world.backend.counts["claim"] < 200 / 5 + 5
 
 
 def test_an_event_created_during_a_claim_is_not_missed(world: World) -> None:

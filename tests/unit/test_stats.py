@@ -19,8 +19,8 @@ US_TO_MINUTES = st.integers(10, 20 * 60 * 1_000_000)
 def test_quantiles_are_right_to_ten_percent(latenesses: list[int], q: float) -> None:
     """A quantile is at least the true one and at most a tenth above it."""
     histogram = LatenessHistogram()
-    for lateness in latenesses:
-        histogram.record(lateness)
+    histogram.record(latenesses[:7])
+    histogram.record(latenesses[7:])
     rank = max(1, -int(-q * len(latenesses) // 1))
     true_ms = sorted(latenesses)[rank - 1] / 1000
     found = histogram.quantile_ms(q)
@@ -33,9 +33,9 @@ def test_extremes() -> None:
     histogram = LatenessHistogram()
     assert histogram.quantile_ms(0.5) is None
     assert LatenessHistogram().max_ms is None
-    histogram.record(0)
+    histogram.record([0])
     assert histogram.quantile_ms(0.99) == 0
-    histogram.record(10**12)
+    histogram.record([10**12])
     assert histogram.max_ms == 10**9
     assert histogram.quantile_ms(1) == 10**9
 

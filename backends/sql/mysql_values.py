@@ -1,0 +1,81 @@
+"""Values as text, on their way into and out of MySQL statements; the same for every driver.
+
+Drivers escape value by value, which is most of what a large batch costs. Hexadecimal literals are the
+quickest to write and the same for all bytes and every ``sql_mode``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+__all__ = ["ENCODERS", "Keys", "Literals", "decode_datetime", "inserted"]
+
+
+class Keys(list[bytes]):
+    """At least one key, to be listed behind IN."""
+
+
+@attrs.frozen
+class Literals:
+    """A part of a statement that is text already."""
+
+    text: str
+
+
+def decode_datetime(text: str) -> datetime:
+    """Aware, and ten times as fast as PyMySQL's, which takes half of the time of decoding a claim."""
+    return datetime.fromisoformat(text + "+00:00")
+
+
+def inserted(rows: Sequence[tuple[Any, ...]], max_length: int) -> Iterator[Literals]:
+    """What stands behind VALUES for these rows, cut where it would become longer than this.
+
+    A row that is longer by itself stays whole.
+    """
+    texts: list[str] = []
+    length = 0
+    for row in rows:
+        text = f"({','.join([_LITERALS[type(value)](value) for value in row])})"
+        if texts and length + len(text) > max_length:
+            yield Literals(",".join(texts))
+            texts, length = [], 0
+        texts.append(text)
+        length += len(text) + 1
+    if texts:
+        yield Literals(",".join(texts))
+
+
+def _bytes(value: bytes) -> str:
+    return f"X'{value.hex()}'"
+
+
+def _datetime(instant: datetime, _encoders: object = None) -> str:
+    """Servers ignore the zeros behind whole seconds."""
+    return f"'{instant.astimezone(UTC).isoformat(' ', 'microseconds')[:26]}'"
+
+
+def _keys(keys: Keys, _encoders: object = None) -> str:
+    return "(X'" + "',X'".join([key.hex() for key in keys]) + "')"
+
+
+def _literals(literals: Literals, _encoders: object = None) -> str:
+    return literals.text
+
+
+_LITERALS: Mapping[type, Callable[[Any], str]] = {
+    bytes: _bytes,
+    datetime: _datetime,
+    int: str,
+    bool: lambda value: str(int(value)),
+}
+
+ENCODERS: Mapping[type, Callable[..., str]] = {
+    datetime: _datetime,
+    Keys: _keys,
+    Literals: _literals,
+}
+"""By type, as drivers take them: called with a value and all encoders."""
