@@ -37,11 +37,16 @@ class LeaderFollowers:
         self._is_deputised = False
         self._leads_until_us = math.inf
         self._deputises_until_us = math.inf
+        self._absent = 0
         self._back_by_us = 0
 
     def come_back(self) -> None:
-        """The calling thread is free."""
-        self._back_by_us = 0
+        """The calling thread is free.
+
+        If it was away for too long, another has taken its place, and it is one more that waits.
+        """
+        if self._absent == threading.get_ident():
+            self._back_by_us = 0
 
     @property
     def is_expected(self) -> bool:
@@ -76,6 +81,7 @@ class LeaderFollowers:
         if self._is_led:
             return
         if is_brief:
+            self._absent = threading.get_ident()
             self._back_by_us = self._timer_us() + _ABSENCE_US
         if is_more:
             self._appoint()

@@ -80,7 +80,7 @@ class Reporter:
         self._stats = stats
         self._on_acknowledged = on_acknowledged
         self._pending: deque[Report] = deque()
-        self._is_resting = False
+        self._will_step = False
         self._health = Health("reporting how calls ended", stats)
 
     def __len__(self) -> int:
@@ -88,31 +88,31 @@ class Reporter:
         return len(self._pending)
 
     def add(self, report: Report) -> bool:
-        """Leave a report for the next batch; whether that should be written now.
+        """Leave a report for the next batch; whether a step should be made now.
 
-        If not, a step is under way or will be made soon in any case.
+        If not, one will be made soon in any case.
         """
         self._pending.append(report)
-        if not self._is_resting:
+        if not self._will_step:
             return True
-        return len(self._pending) >= _FULL and not self._health.is_failing
+        return len(self._pending) == _FULL and not self._health.is_failing
 
     def step(self) -> float:
-        """Write all that waits; see :data:`futurama.runtime.Step`."""
-        self._is_resting = False
+        """Write a batch of what waits; see :data:`futurama.runtime.Step`."""
+        self._will_step = False  # first, so that what is added after the next line is not missed
         if not self._pending:
             return math.inf
+        self._will_step = True
+        batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
         began_us = self._runtime.monotonic_us()
-        while self._pending:
-            batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
-            try:
-                self._write(batch)
-            except Exception as exc:  # whatever it is, what is held must not be held for ever
-                self._keep(batch, exc)
-                self._is_resting = True
-                return self._health.failed(exc)
-            self._health.worked()
-        self._is_resting = True
+        try:
+            self._write(batch)
+        except Exception as exc:  # whatever it is, what is held must not be held for ever
+            self._keep(batch, exc)
+            return self._health.failed(exc)
+        self._health.worked()
+        if len(self._pending) >= _FULL:
+            return 0
         took_us = self._runtime.monotonic_us() - began_us
         return min(_REST * took_us / 1e6, _MAX_REST_SECONDS)
 
