@@ -98,8 +98,13 @@ def test_missing_http_extra_is_named(plain: Environment) -> None:
 
 
 def test_complete_imports_everything(complete: Environment) -> None:
-    """With all extras every module can be imported, with every warning an error."""
-    names = [name for name in modules() if "__main__" not in name]
+    """With all extras every module can be imported, with every warning an error.
+
+    But for the C driver of MySQL, which has to be built; where that is possible, the tests of the
+    backend use it.
+    """
+    left_out = {"futurama.backends.sql.mysqldb_driver"}
+    names = [name for name in modules() if "__main__" not in name and name not in left_out]
     code = f"import importlib\nfor name in {names}: importlib.import_module(name)"
     assert complete.python(code) == ""
 

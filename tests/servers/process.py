@@ -119,6 +119,7 @@ class PrivateServer(ABC):
         for pid in self._paused:
             _watchdog().say("watch", pid)  # a stopped child does not see its parent end
             _signal(pid, signal.SIGSTOP)
+            _wait_until_stopped(pid)
 
     def resume(self) -> None:
         """Let a paused server run on."""
@@ -154,6 +155,24 @@ class PrivateServer(ABC):
 def _signal(pid: int, with_signal: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):  # a child may have ended meanwhile
         os.kill(pid, with_signal)
+
+
+def _wait_until_stopped(pid: int) -> None:
+    """Until every thread has stopped, where the system tells: until then some may still answer."""
+    threads = Path(f"/proc/{pid}/task")
+    deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+    while threads.exists() and not all(map(_is_stopped, threads.iterdir())):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {pid} did not stop")
+        time.sleep(0.001)  # poll: there is nothing to wait for
+
+
+def _is_stopped(thread: Path) -> bool:
+    try:
+        state = (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in "TtZX"
 
 
 class _Watchdog:
