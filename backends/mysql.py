@@ -23,7 +23,14 @@ from futurama.backends.sql.mysql_driver import MySQLDriver
 from futurama.backends.sql.mysql_settings import MySQLSettings
 from futurama.backends.sql.mysql_values import Keys, inserted
 from futurama.backends.sql.rows import portions
-from futurama.backends.sql.statements import DUE_INDEX, MAX_OWNER_BYTES, SCHEMA_TABLE
+from futurama.backends.sql.statements import (
+    DUE_INDEX,
+    MAX_OWNER_BYTES,
+    NO_TOKEN,
+    NOBODY,
+    OWNERS_TABLE,
+    SCHEMA_TABLE,
+)
 from futurama.errors import BackendSetupError, ConfigError, UnknownBackendError
 from futurama.events import MAX_ID_BYTES, MAX_TYPE_BYTES
 
@@ -204,6 +211,10 @@ class MySQLDialect(ServerDialect):
                 table_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
                 version INT NOT NULL
             ) ENGINE=InnoDB""",
+            f"""CREATE TABLE IF NOT EXISTS {OWNERS_TABLE} (
+                id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+                name VARBINARY({MAX_OWNER_BYTES}) NOT NULL UNIQUE
+            ) ENGINE=InnoDB""",
             f"""CREATE TABLE IF NOT EXISTS `{table_name}` (
                 id VARBINARY({MAX_ID_BYTES}) NOT NULL PRIMARY KEY,
                 trigger_type VARBINARY({MAX_TYPE_BYTES}) NOT NULL,
@@ -211,8 +222,8 @@ class MySQLDialect(ServerDialect):
                 due {time} NULL,
                 attempt INT NOT NULL DEFAULT 0,
                 lost BOOL NOT NULL DEFAULT FALSE,
-                token BINARY(16) NULL,
-                owner VARBINARY({MAX_OWNER_BYTES}) NULL,
+                token BINARY({len(NO_TOKEN)}) NOT NULL DEFAULT {self.literal(NO_TOKEN)},
+                owner INT NOT NULL DEFAULT {NOBODY},
                 created BIGINT NOT NULL,
                 data MEDIUMBLOB NOT NULL,
                 died {time} NULL,

@@ -33,7 +33,7 @@ from futurama.backends.sql.errors import (
 )
 from futurama.backends.sql.postgresql_diagnosis import diagnose
 from futurama.backends.sql.rows import portions
-from futurama.backends.sql.statements import DUE_INDEX, SCHEMA_TABLE
+from futurama.backends.sql.statements import DUE_INDEX, NO_TOKEN, NOBODY, OWNERS_TABLE, SCHEMA_TABLE
 from futurama.errors import BackendSetupError
 from futurama.settings import key
 
@@ -62,7 +62,7 @@ _TYPES = {
     "attempt": "integer",
     "lost": "boolean",
     "token": "bytea",
-    "owner": "bytea",
+    "owner": "integer",
     "created": "bigint",
     "data": "bytea",
     "died": "timestamptz",
@@ -329,6 +329,10 @@ class PostgreSQLDialect(ServerDialect):
                 table_name text NOT NULL PRIMARY KEY,
                 version integer NOT NULL
             )""",
+            f"""CREATE TABLE IF NOT EXISTS {OWNERS_TABLE} (
+                id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+                name bytea NOT NULL UNIQUE
+            )""",
             f"""CREATE TABLE IF NOT EXISTS "{table_name}" (
                 id bytea NOT NULL PRIMARY KEY,
                 trigger_type bytea NOT NULL,
@@ -336,8 +340,8 @@ class PostgreSQLDialect(ServerDialect):
                 due timestamptz NULL,
                 attempt integer NOT NULL DEFAULT 0,
                 lost boolean NOT NULL DEFAULT false,
-                token bytea NULL,
-                owner bytea NULL,
+                token bytea NOT NULL DEFAULT {self.literal(NO_TOKEN)},
+                owner integer NOT NULL DEFAULT {NOBODY},
                 created bigint NOT NULL,
                 data bytea NOT NULL,
                 died timestamptz NULL,
@@ -363,6 +367,10 @@ class PostgreSQLDialect(ServerDialect):
     def is_in(self, column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
         """One array, whatever its length."""
         return column == sa.func.any(sa.bindparam(parameter))
+
+    def literal(self, value: bytes) -> str:
+        """In words that ``standard_conforming_strings`` does not change."""
+        return f"decode('{value.hex()}', 'hex')"
 
     def guard(self, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
         """What is asked whether it IS TRUE is not looked up in an index.

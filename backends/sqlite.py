@@ -22,7 +22,7 @@ from sqlalchemy import event, exc
 from futurama.backend import Finding, Verdict
 from futurama.backends.sql import Dialect, SQLBackend
 from futurama.backends.sql.errors import SQLITE_FAULTS, Fault, driver_error, translate
-from futurama.backends.sql.statements import DUE_INDEX, SCHEMA_TABLE
+from futurama.backends.sql.statements import DUE_INDEX, NO_TOKEN, NOBODY, OWNERS_TABLE, SCHEMA_TABLE
 from futurama.errors import BackendSetupError, ConfigError
 from futurama.settings import key
 from futurama.times import from_us, to_us
@@ -201,6 +201,10 @@ class SQLiteDialect(Dialect):
                 table_name TEXT NOT NULL PRIMARY KEY,
                 version INTEGER NOT NULL
             )""",
+            f"""CREATE TABLE IF NOT EXISTS {OWNERS_TABLE} (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                name BLOB NOT NULL UNIQUE
+            )""",
             f"""CREATE TABLE IF NOT EXISTS "{table_name}" (
                 id BLOB NOT NULL PRIMARY KEY,
                 trigger_type BLOB NOT NULL,
@@ -208,8 +212,8 @@ class SQLiteDialect(Dialect):
                 due INTEGER NULL,
                 attempt INTEGER NOT NULL DEFAULT 0,
                 lost INTEGER NOT NULL DEFAULT 0,
-                token BLOB NULL,
-                owner BLOB NULL,
+                token BLOB NOT NULL DEFAULT {self.literal(NO_TOKEN)},
+                owner INTEGER NOT NULL DEFAULT {NOBODY},
                 created INTEGER NOT NULL,
                 data BLOB NOT NULL,
                 died INTEGER NULL,

@@ -19,7 +19,7 @@ __all__ = ["DRIVERS", "Driver"]
 
 _INSERTED = "id, trigger_type, trigger_time, due, created, data, lost"
 _CLAIMED = "id, trigger_type, trigger_time, due, attempt, lost, created, data"
-_OWNER = b"bare"
+_OWNER = 1
 _LEASE = timedelta(seconds=31)
 
 
@@ -94,7 +94,7 @@ class MySQL(Driver):
         now = self.instant()
         cursor.execute(
             f"SELECT {_CLAIMED} FROM {table} FORCE INDEX (due_id) "
-            "WHERE due <= %s AND token IS NULL ORDER BY due, id LIMIT %s FOR UPDATE SKIP LOCKED",
+            "WHERE due <= %s AND owner = 0 ORDER BY due, id LIMIT %s FOR UPDATE SKIP LOCKED",
             (now, limit),
         )
         ids = [row[0] for row in cursor.fetchall()]
@@ -150,7 +150,7 @@ class PostgreSQL(Driver):
         """See :class:`Driver`."""
         now = self.instant()
         cursor.execute(
-            f"SELECT {_CLAIMED} FROM {table} WHERE due <= %s AND token IS NULL "
+            f"SELECT {_CLAIMED} FROM {table} WHERE due <= %s AND owner = 0 "
             "ORDER BY due, id LIMIT %s FOR UPDATE SKIP LOCKED",
             (now, limit),
             binary=True,
@@ -184,8 +184,10 @@ class SQLite(Driver):
 
     def copy(self, cursor: Any, table: str) -> None:
         """See :class:`Driver`."""
-        cursor.execute(f"CREATE TABLE {table} AS SELECT * FROM events")
-        cursor.execute(f"CREATE UNIQUE INDEX {table}_id ON {table} (id)")
+        cursor.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'events'")
+        ((ddl,),) = cursor.fetchall()
+        cursor.execute(ddl.replace('"events"', table))
+        cursor.execute(f"INSERT INTO {table} SELECT * FROM events")
         cursor.execute(f"CREATE INDEX {table}_due ON {table} (due, id)")
 
     def insert(self, cursor: Any, table: str, rows: Sequence[Sequence[Any]]) -> None:
@@ -196,8 +198,7 @@ class SQLite(Driver):
         """See :class:`Driver`."""
         now = self.instant()
         cursor.execute(
-            f"SELECT {_CLAIMED} FROM {table} WHERE due <= ? AND token IS NULL "
-            "ORDER BY due, id LIMIT ?",
+            f"SELECT {_CLAIMED} FROM {table} WHERE due <= ? AND owner = 0 ORDER BY due, id LIMIT ?",
             (now, limit),
         )
         ids = [row[0] for row in cursor.fetchall()]

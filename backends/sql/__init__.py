@@ -8,6 +8,7 @@
 * ``schema``: creating, checking and upgrading the table.
 * ``pages``: looking at events.
 * ``rows``: reading and writing rows by primary key.
+* ``owners``: numbers for the names of those who claim.
 * ``lower_bound``: where a look at what is due may begin.
 * ``adding``, ``claiming``, ``settling``: the operations that take more than a few lines.
 * ``backend``: all operations.

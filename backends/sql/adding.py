@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from futurama.backend import AddOutcome, IfExists, NewEvent
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.rows import Rows
-from futurama.backends.sql.statements import INSERTED
+from futurama.backends.sql.statements import INSERTED, NO_TOKEN, NOBODY
 from futurama.backends.sql.transactions import Transactions
 from futurama.times import to_us
 
@@ -25,7 +25,7 @@ _ON_CONFLICT: Mapping[IfExists, AddOutcome] = {
 CREATION = ("trigger_type", "trigger_time", "created", "data", "lost", "token")
 """What tells a repeat from a second event, and whether a call may be under way."""
 
-_UNCLAIMED = {"attempt": 0, "token": None, "owner": None, "died": None, "reason": None}
+_UNCLAIMED = {"attempt": 0, "token": NO_TOKEN, "owner": NOBODY, "died": None, "reason": None}
 """What the columns that INSERT leaves out are in a new row."""
 
 
@@ -77,7 +77,7 @@ class Adding:
         known = {
             event_id: (
                 (row.trigger_type, row.trigger_time, row.created, row.data),
-                bool(row.lost) or row.token is not None,
+                bool(row.lost) or row.token != NO_TOKEN,
             )
             for event_id, row in stored.items()
         }

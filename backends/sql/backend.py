@@ -33,11 +33,12 @@ from futurama.backends.sql.adding import Adding
 from futurama.backends.sql.claiming import Claiming
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.lower_bound import LowerBound
+from futurama.backends.sql.owners import Owners
 from futurama.backends.sql.pages import Pages
 from futurama.backends.sql.rows import Rows
 from futurama.backends.sql.schema import Schema
 from futurama.backends.sql.settling import Settling
-from futurama.backends.sql.statements import Statements, check_table_name
+from futurama.backends.sql.statements import NO_TOKEN, Statements, check_table_name
 from futurama.backends.sql.transactions import Transactions
 from futurama.errors import ConfigError
 from futurama.events import CancelOutcome, RescheduleOutcome
@@ -100,8 +101,14 @@ class SQLBackend:
         self._rows = Rows(dialect, self._statements)
         self._adding = Adding(dialect, self._transactions, self._rows)
         self._bound = LowerBound()
+        self._owners = Owners(self._transactions, self._statements)
         self._claiming = Claiming(
-            dialect, self._transactions, self._statements, self._rows, self._bound
+            dialect,
+            self._transactions,
+            self._statements,
+            self._rows,
+            owners=self._owners,
+            bound=self._bound,
         )
         self._settling = Settling(dialect, self._transactions, self._statements, self._rows)
         self._opening = threading.Lock()
@@ -119,6 +126,7 @@ class SQLBackend:
         with self._opening:
             if self._transactions.is_open:
                 return
+            self._owners.forget()
             self._transactions.open()
             try:
                 self._schema.ensure(create=self._create_schema)
@@ -180,7 +188,7 @@ class SQLBackend:
                 if row is None or row.due is None:
                     outcomes.append(CancelOutcome.NOT_FOUND)
                     continue
-                is_in_flight = row.token is not None or row.lost
+                is_in_flight = row.token != NO_TOKEN or row.lost
                 outcomes.append(
                     CancelOutcome.IN_FLIGHT if is_in_flight else CancelOutcome.CANCELLED
                 )
@@ -210,7 +218,7 @@ class SQLBackend:
                 row = stored.get(key)
                 if row is None or row.due is None:
                     outcomes.append(RescheduleOutcome.NOT_FOUND)
-                elif row.token is not None or row.lost:
+                elif row.token != NO_TOKEN or row.lost:
                     outcomes.append(RescheduleOutcome.IN_FLIGHT)
                 else:
                     outcomes.append(RescheduleOutcome.RESCHEDULED)

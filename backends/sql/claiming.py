@@ -17,8 +17,9 @@ from futurama.backend import Claim, ClaimBatch
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.errors import Fault
 from futurama.backends.sql.lower_bound import LowerBound
+from futurama.backends.sql.owners import Owners
 from futurama.backends.sql.rows import Rows
-from futurama.backends.sql.statements import MAX_OWNER_BYTES, Statements
+from futurama.backends.sql.statements import NO_TOKEN, Statements
 from futurama.backends.sql.transactions import Transactions
 from futurama.errors import BackendError, OutcomeUnknownError
 from futurama.times import EARLIEST, ceil_to, from_us
@@ -26,8 +27,6 @@ from futurama.times import EARLIEST, ceil_to, from_us
 __all__ = ["Claiming"]
 
 T = TypeVar("T")
-
-_TOKEN_BYTES = 16
 
 _QUICK_SECONDS = 0.001
 """A look that takes no longer has little to pass over."""
@@ -70,12 +69,15 @@ class Claiming:
         transactions: Transactions,
         statements: Statements,
         rows: Rows,
+        *,
+        owners: Owners,
         bound: LowerBound,
     ) -> None:
         self._dialect = dialect
         self._transactions = transactions
         self._statements = statements
         self._rows = rows
+        self._owners = owners
         self._bound = bound
         self._last_next_due: datetime | None = None
         self._may_skip_looks = True
@@ -116,8 +118,8 @@ class Claiming:
                 "due_before": self._rows.down(due_before),
                 "now": self._rows.down(now),
                 "limit": limit,
-                "token": os.urandom(_TOKEN_BYTES),
-                "owner": owner.encode(errors="replace")[:MAX_OWNER_BYTES],
+                "token": os.urandom(len(NO_TOKEN)),
+                "owner": self._owners.number_of(owner),
                 "lease_until": self._dialect.encode_time(lease_until),
             }
             with self._bound.storing(lease_until):

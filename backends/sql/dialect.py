@@ -84,6 +84,10 @@ class Dialect(ABC):
         """``column IN (...)``, with the list given as ``parameter`` at execution."""
         return column.in_(sa.bindparam(parameter, expanding=True))
 
+    def literal(self, value: bytes) -> str:
+        """``value`` as a constant in a statement."""
+        return f"X'{value.hex()}'"
+
     def guard(self, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
         """``condition`` in a form that does not tempt the server to look for rows by it."""
         return condition

@@ -30,7 +30,7 @@ class Fault(Enum):
     """What kind of trouble an error code means, before it is an exception of ours."""
 
     DUPLICATE = "duplicate"
-    """The primary key is taken: the transaction looks at what is stored and decides again."""
+    """A key is taken: the transaction looks at what is stored and decides again."""
     CONFLICT = "conflict"
     """The server chose this transaction as the victim: the whole of it is repeated at once."""
     LOCK_WAIT = "lock wait"
@@ -81,7 +81,8 @@ _LOGIN = (
 _RIGHTS = (
     Fault.SETUP,
     (
-        "the user lacks a right; it needs SELECT, INSERT, UPDATE, DELETE, and CREATE unless another "
+        "the user lacks a right; it needs SELECT, INSERT, UPDATE, DELETE on the table of events, "
+        "SELECT, INSERT on futurama_owners, SELECT on futurama_schema, and CREATE unless another "
         "user runs `futurama migrate`"
     ),
 )
@@ -266,6 +267,7 @@ SQLITE_FAULTS: Mapping[int, tuple[Fault, str]] = {
     23: _UNWRITABLE,  # AUTH
     26: (Fault.SETUP, "the file is not an SQLite database; choose another path"),  # NOTADB
     1555: _DUPLICATE,  # CONSTRAINT_PRIMARYKEY
+    2067: _DUPLICATE,  # CONSTRAINT_UNIQUE
 }
 """By extended result code where it is listed, else by its low byte, the primary code."""
 

@@ -10,6 +10,7 @@ from sqlalchemy import exc
 
 from futurama.backend import Finding, Verdict
 from futurama.backends.sql.diagnosis import asked_for, clock
+from futurama.backends.sql.statements import OWNERS_TABLE
 
 __all__ = ["diagnose"]
 
@@ -55,6 +56,7 @@ def diagnose(
         clock(connection, server_now),
         _engine(connection, table_name),
         _writing(connection, table_name),
+        _registering(connection),
         _creating(connection),
     ]
 
@@ -143,25 +145,38 @@ def _engine(connection: sa.Connection, table_name: str) -> Finding:
 
 
 def _writing(connection: sa.Connection, table_name: str) -> Finding:
+    statements = {
+        "SELECT": f"SELECT id FROM `{table_name}` WHERE id = ''",  # noqa: S608 -- the name is checked
+        "INSERT": f"INSERT INTO `{table_name}` (id) VALUES ('')",  # noqa: S608 -- the name is checked
+        "UPDATE": f"UPDATE `{table_name}` SET attempt = 0 WHERE id = ''",  # noqa: S608 -- the name is checked
+        "DELETE": f"DELETE FROM `{table_name}` WHERE id = ''",  # noqa: S608 -- the name is checked
+    }
+    return _rights(connection, "the table", statements)
+
+
+def _registering(connection: sa.Connection) -> Finding:
+    statements = {
+        "SELECT": f"SELECT id FROM {OWNERS_TABLE} WHERE id = 0",  # noqa: S608 -- a constant
+        "INSERT": f"INSERT INTO {OWNERS_TABLE} (name) VALUES ('')",  # noqa: S608 -- a constant
+    }
+    return _rights(connection, OWNERS_TABLE, statements)
+
+
+def _rights(connection: sa.Connection, place: str, statements: Mapping[str, str]) -> Finding:
     """Asks the server to explain, which needs the rights but does nothing."""
     lacking = []
-    for right, statement in (
-        ("SELECT", f"SELECT id FROM `{table_name}` WHERE id = ''"),  # noqa: S608 -- the name is checked
-        ("INSERT", f"INSERT INTO `{table_name}` (id) VALUES ('')"),  # noqa: S608 -- the name is checked
-        ("UPDATE", f"UPDATE `{table_name}` SET attempt = 0 WHERE id = ''"),  # noqa: S608 -- the name is checked
-        ("DELETE", f"DELETE FROM `{table_name}` WHERE id = ''"),  # noqa: S608 -- the name is checked
-    ):
+    for right, statement in statements.items():
         try:
             connection.exec_driver_sql(f"EXPLAIN {statement}")
         except exc.DBAPIError as error:
             lacking.append(f"{right} ({error.orig})")
     if not lacking:
-        return Finding("rights on the table", "SELECT, INSERT, UPDATE, DELETE")
+        return Finding(f"rights on {place}", ", ".join(statements))
     return Finding(
-        "rights on the table",
+        f"rights on {place}",
         f"lacking: {'; '.join(lacking)}",
         Verdict.PROBLEM,
-        "GRANT SELECT, INSERT, UPDATE, DELETE on the database to the user",
+        f"GRANT {', '.join(statements)} on {place} to the user",
     )
 
 

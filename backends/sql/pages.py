@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from futurama.backend import Page, Query, State, StoredEvent
 from futurama.backends.sql.dialect import Dialect
-from futurama.backends.sql.statements import COLUMNS, Statements
+from futurama.backends.sql.statements import NO_TOKEN, Statements
 from futurama.errors import BackendRejectedError
 from futurama.times import LATEST, ceil_to, from_us, to_us
 
@@ -22,8 +22,8 @@ class Pages:
 
     def __init__(self, dialect: Dialect, statements: Statements) -> None:
         self._dialect = dialect
+        self._statements = statements
         self._events = statements.table.c
-        self._select = sa.select(*(statements.table.c[name] for name in COLUMNS))
 
     def read(self, connection: sa.Connection, query: Query) -> Page:
         """The page that ``query`` asks for.
@@ -56,7 +56,9 @@ class Pages:
             (self._events.died, due.is_(None)) if is_dead else (due, due.is_not(None))
         )
         select = (
-            self._select.where(is_in_part).order_by(time, self._events.id).limit(query.limit + 1)
+            self._statements.stored.where(is_in_part)
+            .order_by(time, self._events.id)
+            .limit(query.limit + 1)
         )
         for condition in self._conditions(query):
             select = select.where(condition)
@@ -80,9 +82,9 @@ class Pages:
         if query.trigger_type is not None:
             conditions.append(self._events.trigger_type == query.trigger_type.encode())
         if query.state is State.WAITING:
-            conditions.append(self._events.token.is_(None))
+            conditions.append(self._statements.is_unclaimed)
         if query.state is State.CLAIMED:
-            conditions.append(self._events.token.is_not(None))
+            conditions.append(self._statements.is_claimed)
         if query.due_from is not None:
             conditions.append(self._is_before(self._events.due, query.due_from, negated=True))
         if query.due_until is not None:
@@ -104,7 +106,7 @@ class Pages:
         if row.due is None:
             state = State.DEAD
         else:
-            state = State.WAITING if row.token is None else State.CLAIMED
+            state = State.WAITING if row.token == NO_TOKEN else State.CLAIMED
         return StoredEvent(
             id=row.id.decode(),
             trigger_type=row.trigger_type.decode(),

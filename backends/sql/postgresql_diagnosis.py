@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from futurama.backend import Finding, Verdict
 from futurama.backends.sql.diagnosis import asked_for, clock
+from futurama.backends.sql.statements import OWNERS_TABLE
 
 __all__ = ["diagnose"]
 
@@ -27,8 +28,6 @@ _SETTINGS = (
     "synchronous_commit",
     "track_counts",
 )
-
-_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 def diagnose(
@@ -55,7 +54,8 @@ def diagnose(
         _transactions(connection),
         _connections(connection, settings, max_open_connection),
         clock(connection, server_now),
-        _writing(connection, table_name),
+        _rights(connection, "the table", table_name, ("SELECT", "INSERT", "UPDATE", "DELETE")),
+        _rights(connection, OWNERS_TABLE, OWNERS_TABLE, ("SELECT", "INSERT")),
         _creating(connection),
     ]
 
@@ -158,20 +158,22 @@ def _connections(
     )
 
 
-def _writing(connection: sa.Connection, table_name: str) -> Finding:
-    rights = ", ".join(["has_table_privilege(%s, %s)"] * len(_RIGHTS))
+def _rights(
+    connection: sa.Connection, place: str, table_name: str, rights: Sequence[str]
+) -> Finding:
+    calls = ", ".join(["has_table_privilege(%s, %s)"] * len(rights))
     answers = connection.exec_driver_sql(
-        f"SELECT {rights}",
-        tuple(each for right in _RIGHTS for each in (f'"{table_name}"', right)),
+        f"SELECT {calls}",
+        tuple(each for right in rights for each in (f'"{table_name}"', right)),
     ).one()
-    lacking = [right for right, has in zip(_RIGHTS, answers, strict=True) if not has]
+    lacking = [right for right, has in zip(rights, answers, strict=True) if not has]
     if not lacking:
-        return Finding("rights on the table", ", ".join(_RIGHTS))
+        return Finding(f"rights on {place}", ", ".join(rights))
     return Finding(
-        "rights on the table",
+        f"rights on {place}",
         f"lacking: {', '.join(lacking)}",
         Verdict.PROBLEM,
-        f"GRANT {', '.join(lacking)} on the table to the user",
+        f"GRANT {', '.join(lacking)} on {place} to the user",
     )
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from futurama.backend import Claim, Settlement, SettlementKind
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.rows import Rows
-from futurama.backends.sql.statements import Statements
+from futurama.backends.sql.statements import NO_TOKEN, NOBODY, Statements
 from futurama.backends.sql.transactions import Transactions
 from futurama.times import EARLIEST, ceil_to
 
@@ -117,7 +117,7 @@ class Settling:
 
     def _change(self, settlement: Settlement, attempt: int, now: datetime) -> dict[str, Any]:
         """The columns that a claim which goes on, or is buried, is given."""
-        change: dict[str, Any] = {"token": None, "owner": None}
+        change: dict[str, Any] = {"token": NO_TOKEN, "owner": NOBODY}
         if settlement.kind is SettlementKind.RETRY:
             assert settlement.due is not None, "made by Settlement.retry"
             change["due"] = self._rows.up(settlement.due)
@@ -138,7 +138,7 @@ class Settling:
         return {
             key: (row.token, self._dialect.decode_time(row.due))
             for key, row in stored.items()
-            if row.token is not None
+            if row.token != NO_TOKEN
         }
 
 
@@ -147,11 +147,12 @@ class _SomeClaimLostError(Exception):
 
 
 def _ids_by_token(settlements: Sequence[Settlement]) -> dict[bytes, list[bytes]] | None:
-    """The ids under each token, if all are done and none is named twice."""
+    """The ids under each token, if all are done, none is named twice and each has a real token."""
     tokens: dict[bytes, list[bytes]] = {}
     for settlement in settlements:
         if settlement.kind is not SettlementKind.DONE:
             return None
         tokens.setdefault(settlement.claim.token, []).append(settlement.claim.id.encode())
     distinct = {key for keys in tokens.values() for key in keys}
-    return tokens if len(distinct) == len(settlements) else None
+    is_plain = len(distinct) == len(settlements) and NO_TOKEN not in tokens
+    return tokens if is_plain else None

@@ -16,6 +16,9 @@ __all__ = [
     "DUE_INDEX",
     "INSERTED",
     "MAX_OWNER_BYTES",
+    "NOBODY",
+    "NO_TOKEN",
+    "OWNERS_TABLE",
     "SCHEMA_TABLE",
     "Statements",
     "check_table_name",
@@ -35,7 +38,17 @@ COLUMNS = (
     "died",
     "reason",
 )
-"""WAITING: due set, token NULL. CLAIMED: due and token set. DEAD: due NULL, died set."""
+"""WAITING: due set, no token. CLAIMED: due and token set. DEAD: due NULL, died set.
+
+No token and no owner are values, not NULL, and an owner is a number: a claim changes no row's size, so
+that InnoDB changes rows where they are instead of moving them.
+"""
+
+NO_TOKEN = bytes(16)
+"""The token of an event that nobody has claimed; a claim's is 16 random bytes, which never are these."""
+
+NOBODY = 0
+"""The owner of an event that nobody has claimed; the numbers of owners begin at 1."""
 
 INSERTED = ("id", "trigger_type", "trigger_time", "due", "created", "data", "lost")
 """What a new row is given; the other columns have defaults."""
@@ -46,8 +59,11 @@ DUE_INDEX = "due_id"
 SCHEMA_TABLE = "futurama_schema"
 """(table_name, version): the schema version of each table of events in this database."""
 
+OWNERS_TABLE = "futurama_owners"
+"""(id, name): the number of everybody who has ever claimed an event in this database."""
+
 MAX_OWNER_BYTES = 255
-"""The width of the column ``owner``; longer names are cut."""
+"""The width of the names of owners; longer ones are cut."""
 
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 """Nothing in this alphabet can end a quoted name."""
@@ -59,10 +75,11 @@ def check_table_name(name: str, longest: int) -> None:
     Raises:
         ConfigError: it cannot.
     """
-    if not _TABLE_NAME.fullmatch(name) or len(name) > longest or name == SCHEMA_TABLE:
+    taken = (SCHEMA_TABLE, OWNERS_TABLE)
+    if not _TABLE_NAME.fullmatch(name) or len(name) > longest or name in taken:
         raise ConfigError(
             f"configuration key 'table_name' must be 1 to {longest} letters (a-z, A-Z), digits or "
-            f"underscores and not {SCHEMA_TABLE!r}, got {name!r}",
+            f"underscores and neither {' nor '.join(map(repr, taken))}, got {name!r}",
             key="table_name",
         )
 
@@ -77,16 +94,20 @@ class Statements:
     def __init__(self, dialect: Dialect, table_name: str) -> None:
         self.table = sa.table(quoted_name(table_name, quote=True), *map(sa.column, COLUMNS))
         events = self.table.c
+        owners = sa.table(OWNERS_TABLE, sa.column("id"), sa.column("name"))
         by_id = dialect.is_in(events.id, "ids")
 
+        no_token: sa.ColumnElement[Any] = sa.literal_column(dialect.literal(NO_TOKEN))
+        self.is_unclaimed = events.token == no_token
+        self.is_claimed = events.token != no_token
         may_be_claimed = sa.or_(
-            sa.and_(events.token.is_(None), events.due <= sa.bindparam("due_before")),
-            sa.and_(events.token.is_not(None), events.due <= sa.bindparam("now")),
+            sa.and_(self.is_unclaimed, events.due <= sa.bindparam("due_before")),
+            sa.and_(self.is_claimed, events.due <= sa.bindparam("now")),
         )
         is_from_lower_on = events.due >= sa.bindparam("lower")
         # Implied by the condition above, but it is what bounds the range of the index.
         is_within_horizon = sa.and_(is_from_lower_on, events.due <= sa.bindparam("horizon"))
-        is_lost = sa.case((events.token.is_(None), events.lost), else_=sa.true())
+        is_lost = sa.case((self.is_unclaimed, events.lost), else_=sa.true())
         claimed_columns = (
             events.id,
             events.trigger_type,
@@ -184,9 +205,9 @@ class Statements:
         self.delete_held = dialect.delete(self.table, only_held=True)
         """Removes those whose claim is still held."""
 
-        self.count = sa.select(
-            events.due.is_(None), events.token.is_(None), sa.func.count()
-        ).group_by(events.due.is_(None), events.token.is_(None))
+        self.count = sa.select(events.due.is_(None), self.is_unclaimed, sa.func.count()).group_by(
+            events.due.is_(None), self.is_unclaimed
+        )
 
         self.dead_before = (
             self._by_due(sa.select(events.id))
@@ -199,7 +220,17 @@ class Statements:
             .limit(sa.bindparam("limit"))
         )
 
-        self.layout = sa.select(self.table).limit(sa.literal_column("0"))
+        self.owner_number = sa.select(owners.c.id).where(owners.c.name == sa.bindparam("name"))
+
+        self.register_owner = sa.insert(owners).values(name=sa.bindparam("name"))
+
+        owner_name = sa.select(owners.c.name).where(owners.c.id == events.owner).scalar_subquery()
+        self.stored = sa.select(
+            *(owner_name.label(name) if name == "owner" else events[name] for name in COLUMNS)
+        )
+        """All columns, and the name of the owner for the number. A join could change the plan."""
+
+        self.layout = self.stored.limit(sa.literal_column("0"))
         """Fails unless all columns are there."""
 
     def lock(self, dialect: Dialect, *columns: str) -> sa.Select[Any]:

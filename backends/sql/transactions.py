@@ -74,7 +74,7 @@ class Transactions:
         """Run ``work`` in a transaction and commit it.
 
         ``work`` is called again from the start, after a rollback, when the server asks for that,
-        and when a primary key that it inserts is taken.
+        and when a key that it inserts is taken.
 
         Raises:
             OutcomeUnknownError: COMMIT was sent and not answered by success.

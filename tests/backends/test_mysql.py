@@ -117,6 +117,20 @@ def test_an_idle_claim_costs_one_query(
 # -- schema ---------------------------------------------------------------------------------------
 
 
+def test_a_claim_changes_no_length(make_mysql: MakeMySQL, mysql_server: MariaDB) -> None:
+    """InnoDB moves a row within its page when it grows, which costs more than the rest of a claim."""
+    backend = make_mysql()
+    backend.open()
+    rows = mysql_server.execute("SHOW COLUMNS FROM events", database=backend._settings.db_name)
+    columns = {name: (kind.partition("(")[0], null) for name, kind, null, *_ in rows}
+    assert {name: columns[name] for name in ("lost", "token", "owner", "attempt")} == {
+        "lost": ("tinyint", "NO"),
+        "token": ("binary", "NO"),
+        "owner": ("int", "NO"),
+        "attempt": ("int", "NO"),
+    }
+
+
 def test_a_table_without_transactions_is_refused(
     make_mysql: MakeMySQL, mysql_server: MariaDB
 ) -> None:

@@ -56,22 +56,28 @@ def test_unknown_codes_are_judged_by_their_class(error: pymysql.err.Error) -> No
 def test_runtime_rights_are_enough_after_a_migration(
     make_mysql: MakeMySQL, mysql_server: MariaDB | ExternalMySQL
 ) -> None:
-    """Without CREATE, opening says so; once an administrator has migrated, the four rights do."""
+    """Without CREATE, opening says so; once an administrator has migrated, a few rights do."""
     mysql_server.create_user("futurama_worker", "secret-word")
     restricted = make_mysql(username="futurama_worker", password="secret-word")
     database = restricted._settings.db_name
     rights = "SELECT, INSERT, UPDATE, DELETE"
-    mysql_server.execute(f"GRANT {rights} ON `{database}`.* TO futurama_worker@'%'")
+    to_worker = "TO futurama_worker@'%'"
+    mysql_server.execute(f"GRANT SELECT ON `{database}`.* {to_worker}")
     with pytest.raises(BackendSetupError, match="futurama migrate"):
         restricted.open()
 
     make_mysql().migrate()
+    (lacking,) = (f for f in restricted.diagnose() if f.name == "rights on futurama_owners")
+    assert lacking.value.startswith("lacking: INSERT")
+    mysql_server.execute(f"GRANT {rights} ON `{database}`.events {to_worker}")
+    mysql_server.execute(f"GRANT INSERT ON `{database}`.futurama_owners {to_worker}")
     restricted.open()
     restricted.add([event("a")], if_exists="raise")
     (claim,) = claim_all(restricted)
     assert restricted.settle([Settlement.done(claim)], now=T0) == [True]
     findings = {finding.name: finding.value for finding in restricted.diagnose()}
     assert findings["rights on the table"] == rights
+    assert findings["rights on futurama_owners"] == "SELECT, INSERT"
     assert findings["right to create tables"].startswith("no")
     mysql_server.drop_user("futurama_worker")
 

@@ -76,7 +76,7 @@ def test_updates_look_up_each_row_by_its_key(filled: MySQLBackend) -> None:
         def exec_driver_sql(self, sql: str, parameters: tuple[object, ...]) -> None:
             sent.append((sql, parameters))
 
-    rows = [(None, f"{i:05}".encode()) for i in range(500)]
+    rows = [(1, f"{i:05}".encode()) for i in range(500)]
     filled._dialect.update(Recorder(), "events", ["owner"], rows)  # type: ignore[arg-type] # enough of one
     ((sql, parameters),) = sent
     plans = [plan for plan in _explain(filled, sql, parameters) if plan["table"] == "t"]

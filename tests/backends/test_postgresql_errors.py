@@ -121,7 +121,7 @@ def test_runtime_rights_are_enough_after_a_migration(
     worker: dict[str, str],
     postgresql_server: PostgreSQL | ExternalPostgreSQL,
 ) -> None:
-    """Without CREATE, opening says so; once an administrator has migrated, four rights do."""
+    """Without CREATE, opening says so; once an administrator has migrated, a few rights do."""
     restricted = make_postgresql(**worker)
     database = restricted._settings.db_name
     postgresql_server.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", database=database)
@@ -132,14 +132,19 @@ def test_runtime_rights_are_enough_after_a_migration(
     assert lacking.value == "lacking: SELECT, INSERT, UPDATE, DELETE"
 
     rights = "SELECT, INSERT, UPDATE, DELETE"
-    to_worker = f"ON ALL TABLES IN SCHEMA public TO {worker['username']}"
-    postgresql_server.execute(f"GRANT {rights} {to_worker}", database=database)
+    for granted in (
+        f"{rights} ON events",
+        "SELECT, INSERT ON futurama_owners",
+        "SELECT ON futurama_schema",
+    ):
+        postgresql_server.execute(f"GRANT {granted} TO {worker['username']}", database=database)
     restricted.open()
     restricted.add([event("a")], if_exists="raise")
     (claim,) = claim_all(restricted)
     assert restricted.settle([Settlement.done(claim)], now=T0) == [True]
     findings = {finding.name: finding.value for finding in restricted.diagnose()}
     assert findings["rights on the table"] == rights
+    assert findings["rights on futurama_owners"] == "SELECT, INSERT"
     assert findings["right to create tables"].startswith("no")
     postgresql_server.drop_database(database)  # with the rights, so that the user can be dropped
 

@@ -102,7 +102,7 @@ def test_updates_look_up_each_row_by_its_key(filled: PostgreSQLBackend) -> None:
             "before_cursor_execute",
             lambda _c, _d, sql, given, *_: sent.append((sql, given)),
         )
-        rows = [(None, T0, f"{i:05}".encode()) for i in range(500)]
+        rows = [(1, T0, f"{i:05}".encode()) for i in range(500)]
         filled._dialect.update(connection, "events", ["owner", "due"], rows)
 
     filled._transactions.write(work)

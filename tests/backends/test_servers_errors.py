@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from futurama.backend import AddOutcome, Settlement, State
+from futurama.backend import AddOutcome, Query, Settlement, State
 from futurama.backends import mysql
 from futurama.backends.sql.errors import ERRORS, Fault
 from futurama.backends.sql.transactions import TRIES
@@ -45,7 +45,8 @@ def test_every_fault_has_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "e`vents", 'e"vents', "a b", "é", "x" * 65, "a;b", "futurama_schema"]
+    "name",
+    ["", "e`vents", 'e"vents', "a b", "é", "x" * 65, "a;b", "futurama_schema", "futurama_owners"],
 )
 def test_table_names_follow_a_strict_pattern(product: str, name: str) -> None:
     """A name that could end its quotes never reaches the server."""
@@ -300,15 +301,28 @@ def test_settle_whose_commit_is_not_answered(
 def test_claim_whose_commit_is_not_answered_is_read_back(proxied: AnyBackend, proxy: Proxy) -> None:
     """A claim that was committed is returned although the answer to COMMIT was lost."""
     proxied.add(events(3), if_exists="raise")
+    proxied._owners.number_of("me")
     proxy.lose("COMMIT", after_it_was_done=True)
     claims = claim_all(proxied)
     assert [claim.id for claim in claims] == ["00000", "00001", "00002"]
     assert proxied.settle([Settlement.done(claim) for claim in claims], now=T0) == [True] * 3
 
 
+@pytest.mark.parametrize("is_done", [True, False])
+def test_registration_whose_commit_is_not_answered(
+    proxied: AnyBackend, proxy: Proxy, *, is_done: bool
+) -> None:
+    """An owner's name is registered again, for which no claim has to be called unknown."""
+    proxied.add(events(3), if_exists="raise")
+    proxy.lose("COMMIT", after_it_was_done=is_done)
+    assert len(claim_all(proxied)) == 3
+    assert {event.owner for event in proxied.find(Query()).events} == {"me"}
+
+
 def test_claim_whose_commit_did_not_arrive_is_unknown(proxied: AnyBackend, proxy: Proxy) -> None:
     """A claim that cannot be found afterwards may still be committed: it is reported as unknown."""
     proxied.add(events(3), if_exists="raise")
+    proxied._owners.number_of("me")
     proxy.lose("COMMIT", after_it_was_done=False)
     with pytest.raises(OutcomeUnknownError):
         claim_all(proxied)

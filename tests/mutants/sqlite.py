@@ -133,21 +133,21 @@ class DoesNotCountWhatItDeleted(OnSQLite):
 class ClaimsAfterTheDue(OnSQLite):
     """``due < due_before`` where ``<=`` was meant, for waiting events."""
 
-    rewrites = ((r"(token IS NULL AND \S+due) <= ", r"\1 < "),)
+    rewrites = ((r"(token = X'0+' AND \S+due) <= ", r"\1 < "),)
 
 
 @breaks("claim.lease")
 class ClaimsAfterTheLease(OnSQLite):
     """``due < now`` where ``<=`` was meant, for claimed events."""
 
-    rewrites = ((r"(token IS NOT NULL AND \S+due) <= ", r"\1 < "),)
+    rewrites = ((r"(token != X'0+' AND \S+due) <= ", r"\1 < "),)
 
 
 @breaks("claim.look-ahead")
 class OneRuleForAll(OnSQLite):
     """``due <= due_before``, claimed or not."""
 
-    rewrites = ((r"\(\S+token IS NULL AND \S+ <= \? OR .* <= \?\)", "(? IS NOT NULL OR ?)"),)
+    rewrites = ((r"\(\S+token = X'0+' AND \S+ <= \? OR .* <= \?\)", "(? IS NOT NULL OR ?)"),)
 
 
 @breaks("claim.order")
@@ -313,7 +313,7 @@ class EachStatementForItself(OnSQLite):
 
     rewrites = (
         (r"^BEGIN IMMEDIATE$", "SELECT 1"),
-        (r"^(UPDATE .* WHERE \S+id IN .*) AND \(\S+token IS NULL AND \S+ <= .*", r"\1 AND ? AND ?"),
+        (r"^(UPDATE .* WHERE \S+id IN .*) AND \(\S+token = X'0+' AND \S+ <= .*", r"\1 AND ? AND ?"),
     )
     late = "UPDATE"
 
