@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from array import array
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
@@ -159,6 +160,9 @@ def _work(
     record = Record.of(job)
     queue = Queue({TYPE: _trigger(job, record)}, Config(**{**config, **job.keys}), backend=backend)
     _ = queue.backend  # connects
+    if backend is None:  # a process of its own: then as `futurama run` does
+        gc.collect()
+        gc.freeze()
     ready()
     with queue:
         _wait(queue, job, record, done, index)

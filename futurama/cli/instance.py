@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 
@@ -43,6 +44,7 @@ def run(ctx: click.Context, *, names: tuple[str, ...], config: Config, verbose: 
         raise click.ClickException(str(exc)) from exc
     with StopSignals() as signals:
         queue.start()
+        _spare_the_collector()
         click.echo(
             f"running on {queue.backend.name}, calling {', '.join(sorted(triggers))}; "
             "Ctrl-C or SIGTERM stops"
@@ -54,6 +56,16 @@ def run(ctx: click.Context, *, names: tuple[str, ...], config: Config, verbose: 
     done = ", ".join(f"{counts[name]} {name}" for name in _REPORTED)
     click.echo(f"stopped: {done}" + ("" if is_clean else "; some calls did not end in time"))
     ctx.exit(0 if is_clean else 1)
+
+
+def _spare_the_collector() -> None:
+    """Keep the garbage collector from looking again and again at all that was loaded.
+
+    At thousands of events a second it would every few seconds, and all calls wait meanwhile. See
+    docs/performance.md.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _log_to_stderr(*, verbose: bool) -> None:
