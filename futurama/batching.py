@@ -110,7 +110,7 @@ class Batcher(Generic[Item, Result]):
         size = 0
         while size < len(self._pending) < self._max_batch:
             size = len(self._pending)
-            time.sleep(0)
+            _give_way()
 
     def _pass_leadership(self) -> None:
         self._has_leader = bool(self._pending)
@@ -144,6 +144,11 @@ class Batcher(Generic[Item, Result]):
             return
         for ticket, result in zip(batch, results, strict=True):
             ticket.result, ticket.is_done = result, True
+
+
+def _give_way() -> None:
+    """Let another thread that is ready have the interpreter."""
+    time.sleep(0)
 
 
 def _interrupted() -> OutcomeUnknownError:

@@ -118,6 +118,28 @@ def test_leadership_is_handed_over() -> None:
     assert [thread.result() for thread in others] == ["B", "C"]
 
 
+def test_callers_that_were_just_woken_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a batch of several, the writer gives way before it writes its next item alone."""
+    gate = Gate()
+    batcher = Batcher(gate, max_batch=10)
+    first = Background(partial(batcher.call, "a"))
+    gate.wait_for(1)
+    others = in_order(batcher, "bc")
+    gate.open()
+    for thread in (first, *others):
+        thread.result()
+    late: list[Background] = []
+
+    def give_way() -> None:
+        if not late:
+            late.extend(in_order(batcher, "e"))
+
+    monkeypatch.setattr("futurama.batching._give_way", give_way)
+    batcher.call("d")
+    late[0].result()
+    assert sorted(gate.batches[-1]) == ["d", "e"]
+
+
 def test_batches_are_bounded() -> None:
     """P8: no batch is longer than allowed, and nobody is forgotten."""
     gate = Gate()
