@@ -24,7 +24,6 @@ def main(words: Sequence[str] | None = None) -> int:
         0, or 1 if a benchmark did not do what it claims to measure.
     """
     arguments = _arguments(words)
-    logging.disable(logging.WARNING)
     results = Results.of_this_machine()
     if arguments.keep and arguments.keep.exists():
         results = results.with_earlier(json.loads(arguments.keep.read_text(encoding="utf-8")))
@@ -114,4 +113,5 @@ def _write(results: Results, arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)
     sys.exit(main())
