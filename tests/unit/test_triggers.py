@@ -272,12 +272,10 @@ def test_reasons_can_be_stored() -> None:
 def test_what_is_brief() -> None:
     """A trigger is brief once its calls have proven it, and one slow call in a while changes nothing."""
     duration = UsualDuration()
-    assert not duration.is_brief, "nothing is known yet"
-    for _ in range(20):
-        duration.record(5)
-    assert duration.is_brief
-    duration.record(10_000_000)
-    assert duration.is_brief
-    for _ in range(5):
-        duration.record(1_000)
-    assert not duration.is_brief
+    seen = [duration.is_brief]
+    for us in [5] * 20 + [10_000_000] + [1_000] * 5:
+        duration.record(us)
+        seen.append(duration.is_brief)
+    assert not seen[0], "nothing is known yet"
+    assert seen[20:22] == [True, True], "one slow call"
+    assert not seen[-1]
