@@ -9,8 +9,8 @@ from collections.abc import Callable
 __all__ = ["LeaderFollowers"]
 
 _ABSENCE_US = 2_000
-"""How long who does a brief piece of work may be away. Waking another thread costs some 50 us, twenty
-times the work itself; and what is due meanwhile is not late by more than this."""
+"""How long who does a brief piece of work may be away. Waking another thread costs some 30 us of
+processor time, more than a brief call; and what is due meanwhile is not late by more than this."""
 
 
 class LeaderFollowers:

@@ -61,7 +61,7 @@ class UsualDuration:
     """
 
     _BRIEF_US = 100
-    """Waking another thread costs about half as much."""
+    """Waking another thread costs about a third of it."""
 
     _WEIGHT = 1 / 8
 

@@ -61,8 +61,7 @@ def run(ctx: click.Context, *, names: tuple[str, ...], config: Config, verbose: 
 def _spare_the_collector() -> None:
     """Keep the garbage collector from looking again and again at all that was loaded.
 
-    At thousands of events a second it would every few seconds, and all calls wait meanwhile. See
-    docs/performance.md.
+    All calls wait meanwhile. See docs/performance.md.
     """
     gc.collect()
     gc.freeze()
