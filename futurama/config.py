@@ -60,7 +60,7 @@ class Config:
         maximum=_YEAR_SEC,
     )
     consumer_select_limit: int = settings.key(
-        500, "most events claimed at once", unit="events", minimum=1
+        1000, "most events claimed at once", unit="events", minimum=1
     )
     consumer_sleep_msec: float = settings.key(
         100.0,

@@ -12,6 +12,8 @@ __all__ = ["decode", "encode"]
 _SHOWN = 80
 """How many characters of offending data an error message repeats."""
 
+_CONTAINERS = (dict, list, tuple)
+
 _readable = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _escaped = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 _parser = json.JSONDecoder()
@@ -67,13 +69,16 @@ def _decode(payload: bytes) -> Any:
 
 def _require_text_keys(data: Any) -> None:
     """The encoder would turn the keys 1, None and True into "1", "null" and "true" without a word."""
+    values = data
     if isinstance(data, dict):
-        for name, value in data.items():
+        for name in data:
             if not isinstance(name, str):
                 raise TypeError(f"the key {name!r} is not a str")
-            _require_text_keys(value)
-    elif isinstance(data, (list, tuple)):
-        for value in data:
+        values = data.values()
+    elif not isinstance(data, _CONTAINERS):
+        return
+    for value in values:
+        if isinstance(value, _CONTAINERS):
             _require_text_keys(value)
 
 

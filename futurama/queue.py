@@ -52,8 +52,11 @@ _MAX_BATCH = 1000
 
 _MAX_HOST_BYTES = 100
 """What is left for the host in the name of an instance, see ``backend.MAX_OWNER_BYTES``."""
+
 _CLOCK_AGE_US = 10_000_000
 """How often a queue that only creates measures the backend's clock; a scheduler has its upkeep."""
+
+_IF_EXISTS: tuple[IfExists, ...] = get_args(IfExists)
 
 _KEEP: Any = object()
 
@@ -127,8 +130,7 @@ class Queue:
         self._is_stopped = False
         self._stopped_clean = False
         self._adders: dict[str, Batcher[NewEvent, AddOutcome]] = {
-            mode: Batcher(partial(self._add, mode), max_batch=_MAX_BATCH)
-            for mode in get_args(IfExists)
+            mode: Batcher(partial(self._add, mode), max_batch=_MAX_BATCH) for mode in _IF_EXISTS
         }
         self._canceller = Batcher(self._cancel_batch, max_batch=_MAX_BATCH)
         self._mover = Batcher(self._reschedule_batch, max_batch=_MAX_BATCH)
@@ -578,9 +580,8 @@ def _check_arguments(triggers: object, config: object) -> None:
 
 
 def _check_if_exists(if_exists: str) -> None:
-    allowed = get_args(IfExists)
-    if if_exists not in allowed:
-        raise ValueError(f"if_exists must be one of {', '.join(allowed)}, got {if_exists!r}")
+    if if_exists not in _IF_EXISTS:
+        raise ValueError(f"if_exists must be one of {', '.join(_IF_EXISTS)}, got {if_exists!r}")
 
 
 def _seconds(timeout: timedelta | float) -> float:

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from futurama.timer_slack import wake_on_time
+
 __all__ = [
     "CoroutineFunction",
     "Coroutines",
@@ -256,6 +258,7 @@ class _ThreadWorkers(Generic[Work]):
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
+        wake_on_time()
         while (work := self._source.next()) is not None:
             try:
                 self._perform(work)
