@@ -34,7 +34,7 @@ class ReplayChecks(SuiteBase):
     """The laws ``replay.*``: a reply is lost, something else may happen, the call is repeated."""
 
     def test_replay_add(self) -> None:
-        """A stored repeat is ADDED and changes nothing, whatever became of the event meanwhile."""
+        """A repeat is ADDED, whatever became of the event meanwhile, and stores it only if it is gone."""
 
         def program(case: tuple[IfExists, str, str], run: Lockstep, draw: Draw) -> None:
             if_exists, before, fate = case
@@ -45,6 +45,8 @@ class ReplayChecks(SuiteBase):
             run.lose_reply("add", events, if_exists=if_exists)
             until = at(run, 9 if fate == "expired" else 20)
             for claim in [] if fate == "waiting" else run.claim(now=at(run, 9), lease_until=until):
+                if fate == "done":
+                    run.settle([Settlement.done(claim)], now=at(run, 9))
                 if fate == "retried":
                     run.settle([Settlement.retry(claim, at(run, 25))], now=at(run, 9))
                 if fate == "buried":
@@ -52,7 +54,7 @@ class ReplayChecks(SuiteBase):
             run.repeat("add", events, if_exists=if_exists)
 
         befores = ["", "waiting", "claimed", "dead"]
-        fates = ["waiting", "claimed", "expired", "retried", "buried"]
+        fates = ["waiting", "claimed", "expired", "done", "retried", "buried"]
         self.prove_each(product(get_args(IfExists), befores, fates), program, examples=1)
 
     def test_replay_cancel(self) -> None:

@@ -217,7 +217,8 @@ _ALL: Final = (
     # Repeating
     Law(
         "replay.add",
-        "add may be repeated after an unknown outcome: a stored repeat is ADDED and changes nothing.",
+        "add may be repeated after an unknown outcome: a stored repeat is ADDED and changes nothing, "
+        "one that is gone is ADDED anew.",
     ),
     Law("replay.cancel", "cancel may be repeated after an unknown outcome."),
     Law("replay.reschedule", "reschedule may be repeated after an unknown outcome."),

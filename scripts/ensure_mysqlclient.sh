@@ -3,7 +3,10 @@
 # It has to be built. As root on Debian, installs what that takes.
 set -eu
 python=$1
-! "$python" -c 'import MySQLdb' 2>/dev/null || exit 0
+is_there() {
+  "$python" -c 'import MySQLdb' 2>/dev/null
+}
+! is_there || exit 0
 
 missing=
 command -v gcc >/dev/null || missing="$missing gcc libc6-dev"
@@ -16,12 +19,12 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
 if [ -n "$missing" ] && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
   echo "installing the Debian packages$missing"
   # shellcheck disable=SC2086 # one word per package
-  sh scripts/apt_install.sh $missing
-  missing=
+  sh scripts/apt_install.sh $missing && missing=
 fi
 
 echo "building mysqlclient"
-"$python" -m pip --quiet --quiet --disable-pip-version-check install -c constraints.txt mysqlclient && exit 0
+"$python" -m pip --quiet --quiet --disable-pip-version-check install -c constraints.txt mysqlclient &&
+  is_there && exit 0
 
 cat >&2 <<END
 ======================================================================================

@@ -50,7 +50,7 @@ def configured(product: str, **keys: Any) -> AnyBackend:
 def skip_without_mysqldb() -> None:
     """Skip the test where the driver is not installed; on CI that fails it."""
     if importlib.util.find_spec("MySQLdb") is None:
-        pytest.skip("NOT TESTED WITH THE DRIVER mysqldb: run scripts/ensure_mysqlclient.sh")
+        pytest.skip("NOT TESTED WITH THE DRIVER mysqldb: run `make servers`")
 
 
 @attrs.frozen

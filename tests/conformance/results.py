@@ -47,6 +47,7 @@ COLUMNS = (
     Column("sqlite", "tests.conformance.test_sqlite:TestSQLite"),
     Column("mysql", "tests.conformance.test_mysql:TestMySQL"),
     Column("mysql, 1 s", "tests.conformance.test_mysql:TestMySQLOfWholeSeconds"),
+    Column("mysql, mysqldb", "tests.conformance.test_mysql:TestMySQLByTheCLibrary"),
     Column("postgresql", "tests.conformance.test_postgresql:TestPostgreSQL"),
     Column("redis", "tests.conformance.test_redis:TestRedis"),
     Column(
@@ -71,9 +72,9 @@ _INTRODUCTION = """\
 # What the conformance suite says
 
 Made by `make conformance`: every backend of this repository, the example package included
-(`textfile`), against every law of [conformance.md](conformance.md). "1 s" stores whole seconds. ✓ held,
-✗ broken, – not declared and proven not to be there, · not declared and nobody can prove that it is not
-there, ~ overridden for a reason, ? not tested."""
+(`textfile`), against every law of [conformance.md](conformance.md). "1 s" stores whole seconds, "mysqldb"
+is the other driver. ✓ held, ✗ broken, – not declared and proven not to be there, · not declared and nobody
+can prove that it is not there, ~ overridden for a reason, ? not tested."""
 
 
 def main() -> int:

@@ -94,6 +94,6 @@ class TestMySQLByTheCLibrary(_MySQL):
     def make_backend(cls) -> Iterator[EventBackend]:
         """A backend on a new table."""
         if importlib.util.find_spec("MySQLdb") is None:
-            raise SkipTest("NOT TESTED WITH THE DRIVER mysqldb: run scripts/ensure_mysqlclient.sh")
+            raise SkipTest("NOT TESTED WITH THE DRIVER mysqldb: run `make servers`")
         with super().make_backend() as backend:
             yield backend

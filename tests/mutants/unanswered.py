@@ -12,6 +12,22 @@ from futurama.events import CancelOutcome
 from tests.mutants.registry import breaks
 
 
+@breaks("replay.add")
+class AnswersFromMemory(MemoryBackend):
+    """Does not look at what it has added unless something was cancelled, though it may be done."""
+
+    last: tuple[Any, Any] = (None, None)
+
+    def add(self, events: Sequence[NewEvent], *, if_exists: Any) -> Any:
+        if self.last[0] != list(events):
+            self.last = (list(events), super().add(events, if_exists=if_exists))
+        return self.last[1]
+
+    def cancel(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
+        self.last = (None, None)
+        return super().cancel(ids)
+
+
 @breaks("replay.cancel")
 class RepeatsFindNothing(MemoryBackend):
     """Does not look for what it has removed, though it may have been added again."""
@@ -61,21 +77,3 @@ class RepeatsForgetNothing(MemoryBackend):
             return 0
         self.last = before
         return super().purge(before=before)
-
-
-@breaks("concurrency.nothing-lost", "concurrency.exclusive")
-class AnswersFromMemory(MemoryBackend):
-    """Knows the request again, and gives the former answer though others have changed the store.
-
-    Only a caller whose reply was lost sends the very same request twice.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._answers: dict[tuple[NewEvent, ...], Any] = {}
-
-    def add(self, events: Any, *, if_exists: Any) -> Any:
-        request = tuple(events)
-        if request not in self._answers:
-            self._answers[request] = super().add(events, if_exists=if_exists)
-        return self._answers[request]
