@@ -45,11 +45,17 @@ class BackendClock:
         self._warned = False
         self.skew_us = 0
 
-    def sample(self) -> None:
-        """Measure the offset anew; raises what the backend raises, and then keeps the old offset."""
-        self._measured_us = self._monotonic_us()
-        readings = [self._read() for _ in range(_MIN_READINGS)]
-        while len(readings) < _MAX_READINGS and self.age_us < _ENOUGH_US:
+    def sample(self, *, at_most: int = _MAX_READINGS) -> None:
+        """Measure the offset anew; raises what the backend raises, and then keeps the old offset.
+
+        Args:
+            at_most: how often to read the backend's clock; less often if that takes long.
+        """
+        began_us = self._measured_us = self._monotonic_us()
+        readings = [self._read()]
+        while len(readings) < at_most and (
+            len(readings) < _MIN_READINGS or self._monotonic_us() - began_us < _ENOUGH_US
+        ):
             readings.append(self._read())
         self._offset_us = max(offset_us for _, offset_us, _ in readings)
         round_trip_us, _, skew_us = min(readings)

@@ -6,11 +6,39 @@ import math
 import threading
 from collections.abc import Callable
 
-__all__ = ["LeaderFollowers"]
+__all__ = ["LeaderFollowers", "UsualAbsence"]
 
-_ABSENCE_US = 2_000
-"""How long who does a brief piece of work may be away. Waking another thread costs some 30 us of
-processor time, more than a brief call; and what is due meanwhile is not late by more than this."""
+_LONGEST_US = 2_000
+"""How long who does a usually brief piece of work is waited for; then another thread takes over."""
+
+_BRIEF_US = 100
+"""Waiting this long, on average, costs no more than waking another thread and switching to it: some 30 us
+of processor time for either thread, and what that does to the caches."""
+
+_WEIGHT = 1 / 64
+"""Of each absence in the average: two long ones among so many are already too much."""
+
+
+class UsualAbsence:
+    """How long a thread is usually away for a piece of work of one kind.
+
+    It is the price of waiting for that thread instead of waking another, so an absence counts for no
+    more than others would wait for its end.
+    """
+
+    __slots__ = ("_us",)
+
+    def __init__(self) -> None:
+        self._us: float = _LONGEST_US
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether it is better to wait for that thread than to wake another."""
+        return self._us < _BRIEF_US
+
+    def record(self, us: int) -> None:
+        """A thread was away for so many microseconds."""
+        self._us += (min(us, _LONGEST_US) - self._us) * _WEIGHT
 
 
 class LeaderFollowers:
@@ -18,8 +46,9 @@ class LeaderFollowers:
 
     The *leader* waits for the time of the next piece of work; the *followers* sleep. Who takes a
     piece that is due leaves the lead and does the work itself: between the timer and the work there
-    is no queue to pass. If that may take long, a follower is woken to lead. If it is usually brief,
-    nobody is: one waiting thread, the *deputy*, leads only if the other is not back in time.
+    is no queue to pass. If that may take long, a follower is woken to lead. If such work is usually
+    brief, nobody is: the thread is expected back, and what is due is left for it. One waiting
+    thread, the *deputy*, looks whether it is back in time, and else goes on in its place.
 
     All methods are called with the lock held; waiting gives it away meanwhile.
 
@@ -37,7 +66,8 @@ class LeaderFollowers:
         self._is_deputised = False
         self._leads_until_us = math.inf
         self._deputises_until_us = math.inf
-        self._absent = 0
+        self._away: dict[int, tuple[UsualAbsence, int]] = {}  # by thread: for what, and since when
+        self._expected = 0  # a thread
         self._back_by_us = 0
 
     def come_back(self) -> None:
@@ -45,12 +75,16 @@ class LeaderFollowers:
 
         If it was away for too long, another has taken its place, and it is one more that waits.
         """
-        if self._absent == threading.get_ident():
+        thread = threading.get_ident()
+        if thread in self._away:
+            usual, since_us = self._away.pop(thread)
+            usual.record(self._timer_us() - since_us)
+        if self._expected == thread:
             self._back_by_us = 0
 
     @property
     def is_expected(self) -> bool:
-        """Whether the next piece is for a thread that will be back in a moment."""
+        """Whether the next piece is for a thread that should be back in a moment."""
         return not self._is_led and self._timer_us() < self._back_by_us
 
     def wait(self, seconds: float) -> None:
@@ -67,22 +101,23 @@ class LeaderFollowers:
         elif not self._is_led:
             self._lead(self._timer_us() + seconds * 1e6)
         elif not self._is_deputised:
-            self._deputise(self._timer_us() + seconds * 1e6 + _ABSENCE_US)
+            self._deputise(self._timer_us() + seconds * 1e6 + _LONGEST_US)
         else:
             self._followers.wait()
 
-    def leave(self, *, is_brief: bool, is_more: bool) -> None:
+    def leave(self, usual: UsualAbsence, *, is_more: bool) -> None:
         """The calling thread has taken a piece of work.
 
         Args:
-            is_brief: it will probably be back at once.
+            usual: how long that kind of work takes; learns how long it took.
             is_more: other work waits, due or not.
         """
+        thread, now_us = threading.get_ident(), self._timer_us()
+        self._away[thread] = usual, now_us
         if self._is_led:
-            return
-        if is_brief:
-            self._absent = threading.get_ident()
-            self._back_by_us = self._timer_us() + _ABSENCE_US
+            return  # there is a thread that waits for the next piece
+        if usual.is_brief:
+            self._expected, self._back_by_us = thread, now_us + _LONGEST_US
         if is_more:
             self._appoint()
 
@@ -103,7 +138,7 @@ class LeaderFollowers:
         """Nobody leads: see to it that somebody will, now or soon after the absence."""
         if not self._is_deputised:
             self._followers.notify()
-        elif not self.is_expected or self._deputises_until_us > self._back_by_us + _ABSENCE_US:
+        elif not self.is_expected or self._deputises_until_us > self._back_by_us:
             self._deputy.notify()
 
     def _lead(self, until_us: float) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from futurama.backend import Claim
-from futurama.followers import LeaderFollowers
+from futurama.followers import LeaderFollowers, UsualAbsence
 from futurama.times import to_us
 from futurama.triggers import BoundTrigger
 
@@ -43,9 +43,10 @@ class Held:
         due_us: when to call, on the backend's clock.
         lease_end_us: when the claim ends, on the local timer, counted from before it was asked for.
         phase: how far it has come here.
+        has_ended: whether how it ended is known here, if not yet to the backend.
     """
 
-    __slots__ = ("claim", "due_us", "lease_end_us", "phase", "trigger")
+    __slots__ = ("claim", "due_us", "has_ended", "lease_end_us", "phase", "trigger")
 
     def __init__(self, claim: Claim, trigger: BoundTrigger | None, lease_end_us: int) -> None:
         self.claim = claim
@@ -53,6 +54,7 @@ class Held:
         self.due_us = to_us(claim.due)
         self.lease_end_us = lease_end_us
         self.phase = Phase.WAITING
+        self.has_ended = False
 
     @property
     def is_callable(self) -> bool:
@@ -96,6 +98,8 @@ class HeldClaims:
         self._free_workers = 0
         self._lock = threading.Lock()
         self._threads = LeaderFollowers(self._lock, monotonic_us)
+        self._absences = {trigger_type: UsualAbsence() for trigger_type in bound}
+        self._absence_for_unknown = UsualAbsence()
 
     def __len__(self) -> int:
         """How many claims are held, called or not."""
@@ -163,6 +167,12 @@ class HeldClaims:
                 return None
             held.phase = Phase.WITHDRAWN
             return held
+
+    def has_ended(self, event_id: str) -> bool:
+        """Whether an event is held of which only the backend does not know that its claim has ended."""
+        with self._lock:
+            held = self._by_id.get(event_id)
+            return held is not None and held.has_ended
 
     def withdraw_all(self) -> Sequence[Held]:
         """Keep all calls from starting that have not."""
@@ -244,8 +254,8 @@ class HeldClaims:
     def _wait_for_next(self) -> Held | None:
         while not self._is_closed:
             if not self._threads.is_expected and (held := self._pop_due()) is not None:
-                is_brief = held.trigger is not None and held.trigger.duration.is_brief
-                self._threads.leave(is_brief=is_brief, is_more=bool(self._heap))
+                usual = self._absences.get(held.claim.trigger_type, self._absence_for_unknown)
+                self._threads.leave(usual, is_more=bool(self._heap))
                 return held
             self._threads.wait(self._seconds_to_next())
         return None

@@ -56,6 +56,9 @@ _MAX_HOST_BYTES = 100
 _CLOCK_AGE_US = 10_000_000
 """How often a queue that only creates measures the backend's clock; a scheduler has its upkeep."""
 
+_READINGS = 3
+"""So often that it reads the clock then: a caller waits."""
+
 _IF_EXISTS: tuple[IfExists, ...] = get_args(IfExists)
 
 _KEEP: Any = object()
@@ -250,6 +253,8 @@ class Queue:
         _check_if_exists(if_exists)
         self._open()
         event = self._new_event(Draft(trigger_type, trigger_time, data, id=id))
+        if id is not None:
+            self._report_first(id)
         outcome = self._adders[if_exists].call(event)
         if outcome is AddOutcome.REFUSED:
             raise EventExistsError(event.id)
@@ -281,6 +286,8 @@ class Queue:
             self._new_event(draft if isinstance(draft, Draft) else Draft(*draft))
             for draft in drafts
         ]
+        for event in events:
+            self._report_first(event.id)
         refused: list[str] = []
         for start in range(0, len(events), _MAX_BATCH):
             chunk = events[start : start + _MAX_BATCH]
@@ -308,6 +315,7 @@ class Queue:
         """
         check_id(event_id)
         self._open()
+        self._report_first(event_id)
         ended = self._end_uncalled(event_id, Settlement.done)
         is_in_doubt = ended is not None and ended.is_in_doubt
         if ended is not None and ended.is_ours:
@@ -348,6 +356,7 @@ class Queue:
             trigger_time=None if trigger_time is None else self._instant(trigger_time),
             payload=None if data is _KEEP else self._encode(data),
         )
+        self._report_first(event_id)
         ended = self._end_uncalled(event_id, Settlement.release)
         try:
             outcome = self._mover.call(move)
@@ -373,6 +382,7 @@ class Queue:
         """
         check_id(event_id)
         self._open()
+        self._report_first(event_id)
         page = self._retrying(partial(self._backend.find, Query(ids=[event_id])))
         if not page.events:
             return None
@@ -396,6 +406,7 @@ class Queue:
         """
         check_id(event_id)
         self._open()
+        self._report_first(event_id)
         now = self._clock.now()
         errors: list[BackendError] = []
         requeue = partial(self._backend.requeue, [event_id], now=now)
@@ -421,7 +432,7 @@ class Queue:
         if self._is_open:
             if self._scheduler is None and self._clock.age_us > _CLOCK_AGE_US:
                 with contextlib.suppress(BackendError):  # then the old offset has to do
-                    self._clock.sample()
+                    self._clock.sample(at_most=_READINGS)
             return
         with self._lifecycle:
             self._check_usable()
@@ -494,6 +505,11 @@ class Queue:
         """Something was stored that is due then."""
         if self._scheduler is not None:
             self._scheduler.waits_until(to_us(due))
+
+    def _report_first(self, event_id: str) -> None:
+        """What has ended here before the application asks has ended for the backend, too."""
+        if self._scheduler is not None:
+            self._scheduler.report_first(event_id)
 
     def _end_uncalled(
         self, event_id: str, settlement: Callable[[Claim], Settlement]

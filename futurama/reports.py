@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 
 import attrs
 
@@ -56,11 +58,11 @@ class Report:
 class Reporter:
     """Gathers reports while one batch is being written; they are the next batch.
 
-    A report stays until the backend has acknowledged it or the claim's lease has ended.
+    A report stays until the backend has acknowledged it or the claim's lease has ended. Reports are
+    written by a loop that runs :meth:`step`, and at once by whoever needs that.
 
     Args:
         on_acknowledged: told of each batch of reports that the backend has accepted.
-
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Reporter:
         self._stats = stats
         self._on_acknowledged = on_acknowledged
         self._pending: deque[Report] = deque()
+        self._writing = threading.Lock()
         self._will_step = False
         self._health = Health("reporting how calls ended", stats)
 
@@ -90,12 +93,14 @@ class Reporter:
     def add(self, report: Report) -> bool:
         """Leave a report for the next batch; whether a step should be made now.
 
-        If not, one will be made soon in any case.
+        If not, one will be made after the rest, or when the backend is to be tried again.
         """
+        report.held.has_ended = True
         self._pending.append(report)
         if not self._will_step:
             return True
-        return len(self._pending) == _FULL and not self._health.is_failing
+        is_urgent = len(self._pending) >= _FULL or self._is_due_soon(report.settlement)
+        return is_urgent and not self._health.is_failing
 
     def step(self) -> float:
         """Write a batch of what waits; see :data:`futurama.runtime.Step`."""
@@ -103,18 +108,38 @@ class Reporter:
         if not self._pending:
             return math.inf
         self._will_step = True
-        batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
         began_us = self._runtime.monotonic_us()
-        try:
-            self._write(batch)
-        except Exception as exc:  # whatever it is, what is held must not be held for ever
-            self._keep(batch, exc)
-            return self._health.failed(exc)
+        error = self._write_batch()
+        if error is not None:
+            return self._health.failed(error)
         self._health.worked()
         if len(self._pending) >= _FULL:
             return 0
         took_us = self._runtime.monotonic_us() - began_us
         return min(_REST * took_us / 1e6, _MAX_REST_SECONDS)
+
+    def write_all(self) -> None:
+        """Write all that waits, from any thread; if the backend fails, that is tried again later."""
+        for _ in range(len(self._pending) // _MAX_BATCH + 1):
+            if self._health.is_failing or self._write_batch() is not None:
+                return
+
+    def _write_batch(self) -> Exception | None:
+        """Write what has waited longest; if that fails say why, and keep what still makes sense."""
+        with self._writing:
+            batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
+            try:
+                if batch:
+                    self._write(batch)
+            except Exception as exc:  # whatever it is, what is held must not be held for ever
+                self._keep(batch, exc)
+                return exc
+        return None
+
+    def _is_due_soon(self, settlement: Settlement) -> bool:
+        """Whether the event is due again before a rest may be over."""
+        rest = timedelta(seconds=_MAX_REST_SECONDS)
+        return settlement.due is not None and settlement.due <= self._clock.now() + rest
 
     def _write(self, batch: Sequence[Report]) -> None:
         try:

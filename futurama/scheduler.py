@@ -54,6 +54,10 @@ _GATHERED_SHARE = 0.1
 """Events that come within the look-ahead one after another are claimed together, when this share of it
 has passed: each claim is a transaction, and each keeps calls that are due from the interpreter."""
 
+_OWN_SHARE = 0.5
+"""For events that this instance itself stores, it looks when less than this share of the look-ahead is
+left: by then its usual looks have found most of them."""
+
 _MAX_BATCH = 1000
 """Most leases renewed, and most withdrawn claims reported, at once: no transaction is long."""
 
@@ -202,7 +206,7 @@ class Scheduler:
 
     def waits_until(self, due_us: int) -> None:
         """This instance has stored an event that is due then: look in time."""
-        look_us = due_us - int(self._look_ahead.total_seconds() * 1e6 / 2)
+        look_us = due_us - int(self._look_ahead.total_seconds() * 1e6 * _OWN_SHARE)
         if look_us < self._next_claim_us and not self._claim_health.is_failing:
             self._claim_loop.wake()
 
@@ -240,6 +244,14 @@ class Scheduler:
         self._held.forget([held])
         was_lost = any(isinstance(error, OutcomeUnknownError) for error in errors)
         return Ended(is_ours, held.claim.lost_before or (was_lost and not is_ours))
+
+    def report_first(self, event_id: str) -> None:
+        """If the claim on this event has ended here, let the backend know before it is asked anything.
+
+        Else an event that was called a moment ago would seem to be called still.
+        """
+        if self._held.has_ended(event_id):
+            self._reporter.write_all()
 
     def forget_replaced(self, event_id: str, created: datetime) -> None:
         """This instance has stored an event over a former one: do not call that any more."""
@@ -343,7 +355,7 @@ class Scheduler:
         self._use_room()
 
     def _report(self, report: Report) -> None:
-        if self._reporter.add(report):
+        if self._reporter.add(report) or self._is_full():
             self._report_loop.wake()
 
     def _acknowledged(self, reports: Sequence[Report]) -> None:
@@ -370,6 +382,10 @@ class Scheduler:
             self._claim_loop.wake()
 
     # -- helpers --------------------------------------------------------------------------------
+
+    def _is_full(self) -> bool:
+        """Whether nothing can be claimed before something is reported."""
+        return len(self._held) >= self._config.max_scheduled_events
 
     def _room(self) -> int:
         """How many events may be claimed now."""

@@ -17,11 +17,12 @@ def wake_on_time() -> None:
     """Wake this thread at the end of its waits, not up to 50 microseconds later.
 
     Linux lets the waits of a thread end late by its "timer slack", 50 microseconds unless somebody
-    changes it, so that it can end several at once (prctl(2), PR_SET_TIMERSLACK). Elsewhere, and where
-    that is forbidden, nothing happens.
+    changes it, so that it can end several at once (prctl(2), PR_SET_TIMERSLACK). The threads and
+    processes that this thread starts inherit it. Elsewhere, and where that fails for whatever
+    reason, nothing happens.
     """
     if sys.platform == "linux":
-        with contextlib.suppress(ImportError, OSError, AttributeError):
+        with contextlib.suppress(Exception):  # not worth losing the thread
             import ctypes  # noqa: PLC0415 -- some builds of Python come without it
 
             ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, _SLACK_NS, 0, 0, 0)

@@ -54,35 +54,6 @@ Trigger: TypeAlias = Callable[[Event], _Result | Awaitable[_Result]] | TriggerOb
 """A function, a coroutine function, or an object with a method ``trigger``."""
 
 
-class UsualDuration:
-    """How long the calls of a trigger usually take: a moving average over the last few.
-
-    Threads that record at the same time may lose a value, which does no harm.
-    """
-
-    _BRIEF_US = 100
-    """Waking another thread costs about a third of it."""
-
-    _WEIGHT = 1 / 8
-
-    _LONGEST_US = 400
-    """Longer calls count as this one, so that a single one that had to wait does not weigh for long."""
-
-    __slots__ = ("_us",)
-
-    def __init__(self) -> None:
-        self._us: float = self._LONGEST_US
-
-    @property
-    def is_brief(self) -> bool:
-        """Whether a call is probably over before another thread could be woken."""
-        return self._us < self._BRIEF_US
-
-    def record(self, us: int) -> None:
-        """A call took so many microseconds."""
-        self._us += (min(us, self._LONGEST_US) - self._us) * self._WEIGHT
-
-
 @attrs.frozen
 class BoundTrigger:
     """A registered trigger, ready to be called.
@@ -92,14 +63,12 @@ class BoundTrigger:
         is_async: whether ``call`` only makes a coroutine, so that no thread is needed for it.
         policy: when to repeat it.
         aclose: awaited when the queue stops, if not None.
-        duration: how long its calls usually take.
     """
 
     call: Callable[[Event], Any]
     is_async: bool
     policy: RetryPolicy
     aclose: Callable[[], Awaitable[None]] | None
-    duration: UsualDuration = attrs.field(factory=UsualDuration, eq=False)
 
 
 def bind(

@@ -43,11 +43,11 @@ def run(ctx: click.Context, *, names: tuple[str, ...], config: Config, verbose: 
     except TypeError as exc:
         raise click.ClickException(str(exc)) from exc
     with StopSignals() as signals:
-        queue.start()
+        name = queue.backend.name  # which connects, and so loads what is loaded late
         _spare_the_collector()
+        queue.start()
         click.echo(
-            f"running on {queue.backend.name}, calling {', '.join(sorted(triggers))}; "
-            "Ctrl-C or SIGTERM stops"
+            f"running on {name}, calling {', '.join(sorted(triggers))}; Ctrl-C or SIGTERM stops"
         )
         sys.stdout.flush()
         signals.wait()

@@ -258,6 +258,59 @@ def test_creating_without_start() -> None:
     assert world.backend.counts["claim"] == 0
 
 
+# -- what has ended a moment ago -------------------------------------------------------------------
+
+
+@pytest.fixture
+def resting(world: World) -> VirtualQueue:
+    """An instance that has called the event "job", and has not reported it yet."""
+    queue = world.queue()
+    world.backend.plan("settle", meanwhile(lambda: world.time.sleep(0.005)))
+    queue.create("note", SECOND)
+    queue.create("note", SECOND + 6 * MILLISECOND, id="job")
+    queue.advance(SECOND + 8 * MILLISECOND)
+    assert world.called_ids[-1] == "job"
+    assert queue.stats()["unreported"] == 1
+    return queue
+
+
+@pytest.mark.parametrize("if_exists", ["raise", "keep", "replace"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_id_is_free_when_its_call_has_ended(
+    world: World, resting: VirtualQueue, if_exists: Any, *, at_once: bool
+) -> None:
+    """P1: an event that is stored right after the call of its predecessor does not end with that."""
+    if at_once:
+        resting.create("note", SECOND, id="job", if_exists=if_exists)
+    else:
+        resting.create_many([Draft("note", SECOND, id="job")], if_exists=if_exists)
+    resting.advance(2 * SECOND)
+    assert world.called_ids.count("job") == 2
+
+
+def test_what_has_ended_cannot_be_found(resting: VirtualQueue) -> None:
+    """P6: a call that has ended is not in flight, even if it is yet to be reported."""
+    assert resting.cancel("job") is CancelOutcome.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        pytest.param(lambda queue: queue.get("job"), id="get"),
+        pytest.param(
+            lambda queue: queue.reschedule("job", SECOND) is not RescheduleOutcome.NOT_FOUND,
+            id="reschedule",
+        ),
+        pytest.param(lambda queue: queue.requeue("job"), id="requeue"),
+    ],
+)
+def test_who_looks_sees_what_has_ended(
+    resting: VirtualQueue, look: Callable[[VirtualQueue], object]
+) -> None:
+    """An application that knows of the end of a call finds what it expects."""
+    assert not look(resting)
+
+
 # -- cancelling ------------------------------------------------------------------------------------
 
 

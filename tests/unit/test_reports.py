@@ -98,10 +98,45 @@ def test_reports_rest_after_a_batch(world: World) -> None:
     world.backend.plan("settle", meanwhile(lambda: world.time.sleep(0.001)))
     assert desk.reporter.step() == pytest.approx(0.003)
     wants = desk.done(*others)
-    assert [n for n, is_wanted in enumerate(wants, 1) if is_wanted] == [200]
+    assert wants == [False] * 199 + [True] * 99
     assert desk.reporter.step() == 0
     assert desk.reporter.step() == math.inf
     assert desk.done(last) == [True]
+
+
+@pytest.mark.parametrize(("due_ms", "is_urgent"), [(-1, True), (15, True), (50, False)])
+def test_retries_that_are_due_soon_do_not_rest(
+    world: World, due_ms: float, *, is_urgent: bool
+) -> None:
+    """P3: the next attempt is not late because its report had to wait for others."""
+    desk = Desk(world, 2)
+    first, second = desk.claims
+    desk.done(first)
+    desk.reporter.step()
+    due = world.time.now() + timedelta(milliseconds=due_ms)
+    retry = Report(desk.held._by_id[second.id], Settlement.retry(second, due), "retried")
+    assert desk.reporter.add(retry) is is_urgent
+
+
+def test_all_that_waits_can_be_written_at_once(world: World) -> None:
+    """Whoever wants to know what the backend says need not wait for the next step."""
+    desk = Desk(world, 2500)
+    desk.done(*desk.claims)
+    desk.reporter.write_all()
+    assert len(desk.acknowledged) == 2500
+    assert desk.reporter.step() == math.inf
+
+
+def test_nobody_waits_for_a_backend_that_fails(world: World) -> None:
+    """P9: an outage is waited for once, by the step that tries it."""
+    desk = Desk(world, 1)
+    desk.done(*desk.claims)
+    world.backend.plan("settle", fails(unavailable()))
+    desk.reporter.step()
+    desk.reporter.write_all()
+    assert world.backend.counts["settle"] == 1
+    desk.reporter.step()
+    assert len(desk.acknowledged) == 1
 
 
 def test_new_reports_do_not_hurry_what_fails(world: World) -> None:

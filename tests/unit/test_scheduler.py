@@ -224,6 +224,18 @@ def test_being_full_means_backpressure(world: World) -> None:
     assert len(set(world.called_ids)) == len(world.calls) == 20
 
 
+def test_reports_do_not_rest_while_the_instance_is_full(world: World) -> None:
+    """P8: what is called makes room at once for what waits in the backend."""
+    queue = world.queue(max_scheduled_events=2)
+    slow = meanwhile(lambda: world.time.sleep(0.005))
+    world.backend.plan("settle", *[slow] * 20)
+    due = world.time.now() + SECOND
+    queue.create_many([("note", due)] * 20)
+    queue.advance(10 * SECOND)
+    assert len(world.calls) == 20
+    assert world.calls[-1][0] - due <= 20 / 2 * 5 * MILLISECOND
+
+
 def test_claim_batches_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """P8: no claim asks for more than consumer_select_limit."""
     limits: list[int] = []

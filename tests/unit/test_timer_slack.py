@@ -24,7 +24,7 @@ def _slack_ns() -> int:
 
 @on_linux
 def test_only_the_calling_thread_wakes_on_time() -> None:
-    """A library must not change how its user's threads wait."""
+    """The thread of the application that starts a queue waits as before."""
     before = _slack_ns()
 
     def sharpened() -> int:

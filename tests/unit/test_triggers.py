@@ -21,7 +21,7 @@ from futurama import (
 )
 from futurama.backend import SettlementKind
 from futurama.backends.memory import MemoryBackend, MemorySettings
-from futurama.triggers import Ending, UsualDuration, Verdict, bind, event_of, judge
+from futurama.triggers import Ending, Verdict, bind, event_of, judge
 from tests.unit.support import MILLISECOND, SECOND, START, new_claim
 
 POLICY = RetryPolicy(max_retry=2, base=SECOND, cap=10 * SECOND)
@@ -267,15 +267,3 @@ def test_reasons_can_be_stored() -> None:
         assert reason is not None
         assert len(reason.encode()) <= 8000
     assert verdict_on(GiveUp("\ud800"), attempt=1).reason == "\\ud800"
-
-
-def test_what_is_brief() -> None:
-    """A trigger is brief once its calls have proven it, and one slow call in a while changes nothing."""
-    duration = UsualDuration()
-    seen = [duration.is_brief]
-    for us in [5] * 20 + [10_000_000] + [1_000] * 5:
-        duration.record(us)
-        seen.append(duration.is_brief)
-    assert not seen[0], "nothing is known yet"
-    assert seen[20:22] == [True, True], "one slow call"
-    assert not seen[-1]
