@@ -32,6 +32,7 @@ class Caller:
         default_policy: when to try an event again for which no trigger is registered here.
         capabilities: of the backend.
         keeps_dead_letters: whether to bury what cannot be called; else it is forgotten.
+        timer_us: the local timer.
         report: takes the reports.
         lets_through: see :meth:`futurama.runtime.Runtime.lets_through`.
     """
@@ -44,6 +45,7 @@ class Caller:
         capabilities: Capabilities,
         keeps_dead_letters: bool,
         clock: BackendClock,
+        timer_us: Callable[[], int],
         coroutines: Coroutines,
         stats: Stats,
         report: Callable[[Report], None],
@@ -54,6 +56,7 @@ class Caller:
         self._capabilities = capabilities
         self._keeps_dead_letters = keeps_dead_letters
         self._clock = clock
+        self._timer_us = timer_us
         self._coroutines = coroutines
         self._stats = stats
         self._report = report
@@ -63,7 +66,9 @@ class Caller:
         """Make the call that is due, see :meth:`futurama.held.HeldClaims.next`."""
         trigger = held.trigger
         if trigger is not None and trigger.is_async:
+            started_us = self._timer_us()
             self._coroutines.submit(partial(self._call_async, held, trigger))
+            held.usual.record(self._timer_us() - started_us)
             return
         try:  # what `_abandoning` does, at a fraction of its cost
             self._call(held, trigger)
@@ -75,13 +80,15 @@ class Caller:
         if event is None or trigger is None:
             return
         outcome: object
-        self._stats.call_started(self._clock.now_us() - held.due_us)
+        started_us = self._timer_us()
+        self._stats.call_started(self._clock.at(started_us) - held.due_us)
         try:
             outcome = trigger.call(event)
         except BaseException as exc:  # a trigger may raise anything; it must not end the worker
             if self._lets_through(exc):
                 raise
             outcome = exc
+        held.usual.record(self._timer_us() - started_us)
         if outcome is not None and inspect.isawaitable(outcome):
             self._coroutines.submit(partial(self._await, held, trigger, outcome))
         else:

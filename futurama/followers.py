@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable
 
-__all__ = ["LeaderFollowers", "UsualAbsence"]
+__all__ = ["LeaderFollowers", "UsualDuration"]
 
 _LONGEST_US = 2_000
 """How long who does a usually brief piece of work is waited for; then another thread takes over."""
@@ -16,14 +16,15 @@ _BRIEF_US = 100
 of processor time for either thread, and what that does to the caches."""
 
 _WEIGHT = 1 / 64
-"""Of each absence in the average: two long ones among so many are already too much."""
+"""Of each piece in the average: four long ones among so many are already too much."""
 
 
-class UsualAbsence:
-    """How long a thread is usually away for a piece of work of one kind.
+class UsualDuration:
+    """How long pieces of work of one kind usually take.
 
-    It is the price of waiting for that thread instead of waking another, so an absence counts for no
-    more than others would wait for its end.
+    It is the price of waiting for the thread that does one instead of waking another, so a long one
+    counts for no more than others would wait for its end. Threads that record at the same time may
+    lose a value, which does no harm.
     """
 
     __slots__ = ("_us",)
@@ -37,7 +38,11 @@ class UsualAbsence:
         return self._us < _BRIEF_US
 
     def record(self, us: int) -> None:
-        """A thread was away for so many microseconds."""
+        """A piece took so many microseconds; what its thread did besides does not count.
+
+        Else threads that keep each other from the interpreter would seem to do long work, and more of
+        them would be woken.
+        """
         self._us += (min(us, _LONGEST_US) - self._us) * _WEIGHT
 
 
@@ -66,7 +71,6 @@ class LeaderFollowers:
         self._is_deputised = False
         self._leads_until_us = math.inf
         self._deputises_until_us = math.inf
-        self._away: dict[int, tuple[UsualAbsence, int]] = {}  # by thread: for what, and since when
         self._expected = 0  # a thread
         self._back_by_us = 0
 
@@ -75,11 +79,7 @@ class LeaderFollowers:
 
         If it was away for too long, another has taken its place, and it is one more that waits.
         """
-        thread = threading.get_ident()
-        if thread in self._away:
-            usual, since_us = self._away.pop(thread)
-            usual.record(self._timer_us() - since_us)
-        if self._expected == thread:
+        if self._expected == threading.get_ident():
             self._back_by_us = 0
 
     @property
@@ -105,19 +105,18 @@ class LeaderFollowers:
         else:
             self._followers.wait()
 
-    def leave(self, usual: UsualAbsence, *, is_more: bool) -> None:
+    def leave(self, *, is_brief: bool, is_more: bool) -> None:
         """The calling thread has taken a piece of work.
 
         Args:
-            usual: how long that kind of work takes; learns how long it took.
+            is_brief: see :class:`UsualDuration`.
             is_more: other work waits, due or not.
         """
-        thread, now_us = threading.get_ident(), self._timer_us()
-        self._away[thread] = usual, now_us
         if self._is_led:
             return  # there is a thread that waits for the next piece
-        if usual.is_brief:
-            self._expected, self._back_by_us = thread, now_us + _LONGEST_US
+        if is_brief:
+            self._expected = threading.get_ident()
+            self._back_by_us = self._timer_us() + _LONGEST_US
         if is_more:
             self._appoint()
 

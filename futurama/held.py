@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from futurama.backend import Claim
-from futurama.followers import LeaderFollowers, UsualAbsence
+from futurama.followers import LeaderFollowers, UsualDuration
 from futurama.times import to_us
 from futurama.triggers import BoundTrigger
 
@@ -43,14 +43,18 @@ class Held:
         due_us: when to call, on the backend's clock.
         lease_end_us: when the claim ends, on the local timer, counted from before it was asked for.
         phase: how far it has come here.
+        usual: how long calls of its type usually take.
         has_ended: whether how it ended is known here, if not yet to the backend.
     """
 
-    __slots__ = ("claim", "due_us", "has_ended", "lease_end_us", "phase", "trigger")
+    __slots__ = ("claim", "due_us", "has_ended", "lease_end_us", "phase", "trigger", "usual")
 
-    def __init__(self, claim: Claim, trigger: BoundTrigger | None, lease_end_us: int) -> None:
+    def __init__(
+        self, claim: Claim, trigger: BoundTrigger | None, usual: UsualDuration, lease_end_us: int
+    ) -> None:
         self.claim = claim
         self.trigger = trigger
+        self.usual = usual
         self.due_us = to_us(claim.due)
         self.lease_end_us = lease_end_us
         self.phase = Phase.WAITING
@@ -98,8 +102,8 @@ class HeldClaims:
         self._free_workers = 0
         self._lock = threading.Lock()
         self._threads = LeaderFollowers(self._lock, monotonic_us)
-        self._absences = {trigger_type: UsualAbsence() for trigger_type in bound}
-        self._absence_for_unknown = UsualAbsence()
+        self._usual = {trigger_type: UsualDuration() for trigger_type in bound}
+        self._usual_of_unknown = UsualDuration()
 
     def __len__(self) -> int:
         """How many claims are held, called or not."""
@@ -109,7 +113,9 @@ class HeldClaims:
         """Hold ``claims`` and call each when it is due."""
         with self._lock:
             for claim in claims:
-                held = Held(claim, self._triggers.get(claim.trigger_type), lease_end_us)
+                trigger = self._triggers.get(claim.trigger_type)
+                usual = self._usual.get(claim.trigger_type, self._usual_of_unknown)
+                held = Held(claim, trigger, usual, lease_end_us)
                 self._supersede(self._by_id.get(claim.id))  # a new claim proves the old one lost
                 self._by_id[claim.id] = held
                 self._push(held)
@@ -254,8 +260,7 @@ class HeldClaims:
     def _wait_for_next(self) -> Held | None:
         while not self._is_closed:
             if not self._threads.is_expected and (held := self._pop_due()) is not None:
-                usual = self._absences.get(held.claim.trigger_type, self._absence_for_unknown)
-                self._threads.leave(usual, is_more=bool(self._heap))
+                self._threads.leave(is_brief=held.usual.is_brief, is_more=bool(self._heap))
                 return held
             self._threads.wait(self._seconds_to_next())
         return None

@@ -136,6 +136,7 @@ class Scheduler:
             capabilities=backend.capabilities,
             keeps_dead_letters=config.dead_letter_days > 0,
             clock=clock,
+            timer_us=runtime.monotonic_us,
             coroutines=self._coroutines,
             stats=stats,
             report=self._report,

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from futurama.followers import LeaderFollowers, UsualAbsence
+from futurama.followers import LeaderFollowers, UsualDuration
 from tests.unit.support import Background
 
 ABSENCE_US = 2_000
@@ -40,9 +40,9 @@ def expects_somebody(threads: LeaderFollowers) -> bool:
     return threads.is_expected
 
 
-def usually(us: int) -> UsualAbsence:
+def usually(us: int) -> UsualDuration:
     """Work that has always taken as long."""
-    usual = UsualAbsence()
+    usual = UsualDuration()
     for _ in range(1_000):
         usual.record(us)
     return usual
@@ -50,7 +50,7 @@ def usually(us: int) -> UsualAbsence:
 
 def leave_elsewhere(threads: LeaderFollowers) -> None:
     """Another thread takes a brief piece of work."""
-    Background(lambda: threads.leave(usually(5), is_more=False)).result()
+    Background(lambda: threads.leave(is_brief=True, is_more=False)).result()
 
 
 @pytest.mark.parametrize(
@@ -75,23 +75,13 @@ def test_what_is_worth_waiting_for(slow_us: int, every: int, least: float, most:
 
 def test_nothing_is_brief_before_it_has_shown_that() -> None:
     """The first calls of a type that waits for a remote host keep nobody."""
-    assert not UsualAbsence().is_brief
-
-
-def test_absences_are_measured(threads: LeaderFollowers, timer: Timer) -> None:
-    """From taking a piece to being free again, by a timer that does not jump."""
-    usual = usually(5)
-    for _ in range(5):
-        threads.leave(usual, is_more=False)
-        timer.us += ABSENCE_US
-        threads.come_back()
-    assert not usual.is_brief
+    assert not UsualDuration().is_brief
 
 
 def test_who_does_something_brief_is_expected_back(threads: LeaderFollowers, timer: Timer) -> None:
     """What is due is left for a thread that will be back in a moment, but not for long."""
     assert not expects_somebody(threads)
-    threads.leave(usually(5), is_more=False)
+    threads.leave(is_brief=True, is_more=False)
     timer.us += ABSENCE_US - 1
     assert expects_somebody(threads)
     timer.us += 1
@@ -100,20 +90,20 @@ def test_who_does_something_brief_is_expected_back(threads: LeaderFollowers, tim
 
 def test_who_may_be_long_is_not_waited_for(threads: LeaderFollowers) -> None:
     """After work that may take long any other thread may go on at once."""
-    threads.leave(usually(1_000), is_more=False)
+    threads.leave(is_brief=False, is_more=False)
     assert not expects_somebody(threads)
 
 
 def test_who_comes_back_goes_on(threads: LeaderFollowers) -> None:
     """The thread that was expected may take the next piece."""
-    threads.leave(usually(5), is_more=False)
+    threads.leave(is_brief=True, is_more=False)
     threads.come_back()
     assert not expects_somebody(threads)
 
 
 def test_who_comes_back_too_late_was_replaced(threads: LeaderFollowers, timer: Timer) -> None:
     """Else each delay would add one thread to those that compete for brief work."""
-    threads.leave(usually(5), is_more=False)
+    threads.leave(is_brief=True, is_more=False)
     timer.us += ABSENCE_US
     leave_elsewhere(threads)
     threads.come_back()
@@ -124,7 +114,7 @@ def test_the_deputy_takes_over(timer: Timer) -> None:
     """P9: a thread that waits goes on when the one that was expected does not come back."""
     lock = threading.Lock()
     threads = LeaderFollowers(lock, timer)
-    threads.leave(usually(5), is_more=False)
+    threads.leave(is_brief=True, is_more=False)
     has_waited = threading.Event()
 
     def stand_by() -> None:

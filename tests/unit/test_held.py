@@ -306,7 +306,7 @@ def test_a_brief_call_that_hangs_does_not_delay_others() -> None:
     bound = bind({"function": print}, {}, RetryPolicy())
     held = real_held(bound)
     for _ in range(1_000):
-        held._absences["function"].record(5)
+        held._usual["function"].record(5)
     waiting = [Background(held.next) for _ in range(3)]
     soon = [new_claim(due=START, trigger_type="function") for _ in range(3)]
     held.add(soon, lease_end_us=START_US + 10**12)

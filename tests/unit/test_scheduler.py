@@ -236,6 +236,17 @@ def test_reports_do_not_rest_while_the_instance_is_full(world: World) -> None:
     assert world.calls[-1][0] - due <= 20 / 2 * 5 * MILLISECOND
 
 
+def test_calls_are_measured_by_type(world: World) -> None:
+    """What a slow type takes says nothing about the others."""
+    queue = world.queue({"note": world.note, "slow": lambda _: world.time.sleep(0.005)})
+    queue.create_many([("note", SECOND), ("slow", SECOND)] * 300)
+    queue.advance(10 * SECOND)
+    scheduler = queue._scheduler
+    assert scheduler is not None
+    brief = {name: usual.is_brief for name, usual in scheduler._held._usual.items()}
+    assert brief == {"note": True, "slow": False}
+
+
 def test_claim_batches_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """P8: no claim asks for more than consumer_select_limit."""
     limits: list[int] = []
