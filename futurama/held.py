@@ -109,6 +109,11 @@ class HeldClaims:
         """How many claims are held, called or not."""
         return len(self._by_id)
 
+    @property
+    def waiting(self) -> int:
+        """How many calls have yet to start, those that were withdrawn lately included."""
+        return len(self._heap)
+
     def add(self, claims: Iterable[Claim], *, lease_end_us: int) -> None:
         """Hold ``claims`` and call each when it is due."""
         with self._lock:

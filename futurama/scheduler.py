@@ -20,6 +20,7 @@ from futurama.backend import Claim, EventBackend, Settlement
 from futurama.backoff import RetryPolicy
 from futurama.batching import Batcher
 from futurama.calls import Caller
+from futurama.claim_size import ClaimSize
 from futurama.clock import BackendClock
 from futurama.config import Config
 from futurama.errors import BackendError, OutcomeUnknownError
@@ -47,7 +48,7 @@ _UPKEEP_SECONDS = 10.0
 
 _PURGE_SECONDS = 600.0
 
-_BEHIND_US = 50_000
+_BEHIND_US = 10_000
 """Calls this late mean that the workers cannot keep up: then other instances may take the rest."""
 
 _GATHERED_SHARE = 0.1
@@ -57,6 +58,9 @@ has passed: each claim is a transaction, and each keeps calls that are due from 
 _OWN_SHARE = 0.5
 """For events that this instance itself stores, it looks when less than this share of the look-ahead is
 left: by then its usual looks have found most of them."""
+
+_CLAIMED_PER_WORKER = 2
+"""The smallest claims: one call under way and one to follow it, for each worker."""
 
 _MAX_BATCH = 1000
 """Most leases renewed, and most withdrawn claims reported, at once: no transaction is long."""
@@ -148,6 +152,10 @@ class Scheduler:
         self._claim_health = Health("claiming events", stats)
         self._renew_health = Health("renewing leases", stats)
         self._upkeep_health = Health("upkeep", stats)
+        self._claim_size = ClaimSize(
+            least=_CLAIMED_PER_WORKER * config.max_worker_threads,
+            most=config.consumer_select_limit,
+        )
         self._wants_room = False
         self._next_claim_us = sys.maxsize
         started_us = runtime.monotonic_us()
@@ -267,13 +275,14 @@ class Scheduler:
     def claim_step(self) -> float:
         """Claim what is due within the look-ahead."""
         self._wants_room = True  # first, so that room made from here on is not missed
-        room = self._room()
-        if not room:
+        if not self._room():
             return self._poll_seconds
+        asked_us = self._runtime.monotonic_us()
+        self._claim_size.has_room(now_us=asked_us, waiting=self._held.waiting)
+        room = self._room()
         self._wants_room = False
         # Whatever is created while the backend looks may be missed by it: then look once more.
         self._next_claim_us = sys.maxsize
-        asked_us = self._runtime.monotonic_us()
         now = self._clock.now()
         horizon = now + self._look_ahead
         try:
@@ -291,6 +300,9 @@ class Scheduler:
         self._held.add(batch.claims, lease_end_us=asked_us + self._lease_us)
         self._workers.wake()
         if len(batch.claims) == room:
+            self._claim_size.was_filled(
+                now_us=self._runtime.monotonic_us(), waiting=self._held.waiting
+            )
             return 0
         wait = self._poll_seconds
         if batch.next_due is not None and batch.next_due > now:
@@ -390,11 +402,11 @@ class Scheduler:
 
     def _room(self) -> int:
         """How many events may be claimed now."""
-        limit = self._config.consumer_select_limit
-        is_behind = self._held.is_behind(count=limit, lateness_us=_BEHIND_US)
-        if is_behind or self._coroutines.backlog >= limit:
+        size = self._claim_size.size
+        is_behind = self._held.is_behind(count=size, lateness_us=_BEHIND_US)
+        if is_behind or self._coroutines.backlog >= size:
             return 0
-        return max(0, min(limit, self._config.max_scheduled_events - len(self._held)))
+        return max(0, min(size, self._config.max_scheduled_events - len(self._held)))
 
     def _seconds_until(self, deadline_us: int) -> float:
         return max(0, deadline_us - self._runtime.monotonic_us()) / 1e6

@@ -19,7 +19,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_utc(value: datetime, *, field: str = "trigger_time") -> datetime:
-    """The same instant in UTC.
+    """The same instant in UTC, as a plain datetime even if ``value`` is of a class derived from it.
 
     Raises:
         InvalidEventError: ``value`` is not a datetime, is naive, or lies outside
@@ -30,7 +30,7 @@ def to_utc(value: datetime, *, field: str = "trigger_time") -> datetime:
             f"{field} must be an aware datetime, got {value!r} ({type(value).__name__})",
             field=field,
         )
-    if value.tzinfo is UTC and value <= LATEST:
+    if type(value) is datetime and value.tzinfo is UTC and value <= LATEST:
         return value
     if value.utcoffset() is None:
         raise InvalidEventError(
@@ -48,7 +48,12 @@ def to_utc(value: datetime, *, field: str = "trigger_time") -> datetime:
             f"{LATEST.isoformat()}; choose an instant within that range",
             field=field,
         )
-    return instant
+    return _plain(instant)
+
+
+def _plain(instant: datetime) -> datetime:
+    """Drivers look for what writes a value by its very class."""
+    return datetime.combine(instant.date(), instant.time(), UTC)
 
 
 def to_us(instant: datetime) -> int:

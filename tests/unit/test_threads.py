@@ -82,6 +82,18 @@ def test_every_event_once_with_two_instances(backend: FaultyBackend) -> None:
     assert sum(backend.count().values()) == 0
 
 
+def test_an_instance_that_is_stuck_leaves_work_to_others(backend: FaultyBackend) -> None:
+    """P8: of a thousand overdue events it takes no more than its first claims, whose calls do not end."""
+    gate, calls = threading.Event(), Calls()
+    with Queue(config=memory_config(), backend=backend) as producer:
+        producer.create_many([("t", producer.now() - timedelta(seconds=1))] * 1_000)
+    stuck = Queue({"t": lambda _: gate.wait(PATIENCE_SECONDS)}, memory_config(), backend=backend)
+    with stuck:
+        with Queue({"t": calls}, memory_config(), backend=backend):
+            calls.wait_for(500)
+        gate.set()
+
+
 def test_cancelling_close_to_the_time(backend: FaultyBackend) -> None:
     """P6: events cancelled from two threads within milliseconds of their time: no call starts after
     CANCELLED, and each event is either called or cancelled."""

@@ -80,6 +80,19 @@ def test_utc_is_the_same_instant(instant: datetime, offset_minutes: int) -> None
     assert converted.tzinfo is UTC
 
 
+class _Derived(datetime):
+    """As test helpers and data frames have them."""
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5)), ZoneInfo("Europe/Berlin")])
+def test_classes_derived_from_datetime_become_plain(zone: Any) -> None:
+    """Drivers choose how to write a value by its very class."""
+    instant = to_utc(_Derived(2030, 1, 2, 3, 4, 5, 678_901, tzinfo=zone))
+    assert type(instant) is datetime
+    assert instant == datetime(2030, 1, 2, 3, 4, 5, 678_901, tzinfo=zone)
+    assert instant.tzinfo is UTC
+
+
 def test_both_ends_of_the_calendar() -> None:
     """Year 1 and year 9999 can be stored, and rounding up does not leave year 9999."""
     assert to_utc(datetime(1, 1, 1, tzinfo=UTC)) == EARLIEST
