@@ -60,7 +60,7 @@ servers: $(BIN)/python # the binaries of the servers that tests start, and the d
 docs: $(VENV)/.dev ## renew the page that is made from the code
 	@$(BIN)/python docs/make_configuration.py > docs/configuration.md
 
-bench: $(VENV)/.bench servers ## the measured claims, into docs/benchmark-results.md; ten minutes, or e.g. FLAGS="run-1 --store mysql"
+bench: $(VENV)/.bench servers ## the measured claims, into docs/benchmark-results.md; a quarter of an hour, or e.g. FLAGS="run-1 --store mysql"
 	@$(BIN)/python -m benchmarks --keep docs/performance/results.json \
 	  --markdown docs/benchmark-results.md --plots docs/performance $(FLAGS)
 

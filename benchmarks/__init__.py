@@ -1,5 +1,5 @@
 """Measured claims: ``python -m benchmarks`` runs them all, ``python -m benchmarks NAME`` some.
 
-Nothing here is a test of speed that can fail; but every benchmark verifies its own result (every
-event called once, none early, nothing left) and fails if that is not so.
+Nothing here is a test of speed that can fail; but a benchmark fails unless what it measures did
+happen. What each of them verifies stands at the head of the page of results.
 """

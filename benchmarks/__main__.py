@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import attrs
+
 from benchmarks.catalogue import BENCHMARKS
-from benchmarks.figures import VerificationError
-from benchmarks.results import Results, Row, line, page, rows_of
+from benchmarks.circumstances import Circumstances
+from benchmarks.figures import Figure, VerificationError
+from benchmarks.results import Measurement, Results, line, page
 from benchmarks.stores import STORES, Store
 
 __all__ = ["main"]
@@ -24,22 +26,25 @@ def main(words: Sequence[str] | None = None) -> int:
         0, or 1 if a benchmark did not do what it claims to measure.
     """
     arguments = _arguments(words)
-    results = Results.of_this_machine()
+    _make_folders(arguments)
+    results = Results()
     if arguments.keep and arguments.keep.exists():
-        results = results.with_earlier(json.loads(arguments.keep.read_text(encoding="utf-8")))
-    is_right = True
+        results = Results.from_json(arguments.keep.read_text(encoding="utf-8"))
+    today, is_right = Circumstances.of_today(), True
     for store, names in _selection(arguments.names, arguments.store or list(STORES)):
         with STORES[store]() as new_store:
-            results = results.with_store(store, new_store().about)
+            here = today.with_server(new_store().about)
             for name in names:
-                rows = _measured(new_store, store, name, arguments.runs)
-                is_right = is_right and bool(rows)
-                results = results.with_rows(store, name, rows)
+                runs = _measured(new_store, store, name, arguments.runs)
+                is_right = is_right and bool(runs)
+                measurement = Measurement.of_runs(store, name, here, runs)
+                results = results.joined_by(measurement)
+                _write(results, arguments)
                 if not arguments.json:
-                    for row in rows:
-                        if not row.figure.is_detail:
-                            print(line(row), flush=True)
-    _write(results, arguments)
+                    for row in measurement.shown:
+                        print(line(store, row), flush=True)
+    if arguments.json:
+        print(results.to_json(), end="")
     return 0 if is_right else 1
 
 
@@ -49,7 +54,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"by default some that take about ten minutes; of {', '.join(BENCHMARKS)}",
+        help=f"by default some that take a quarter of an hour; of {', '.join(BENCHMARKS)}",
     )
     parser.add_argument(
         "--store", action="append", choices=sorted(STORES), help="by default all; repeatable"
@@ -85,31 +90,45 @@ def _selection(names: Sequence[str], stores: Sequence[str]) -> Iterator[tuple[st
 
 def _measured(
     new_store: Callable[[], Store], store: str, name: str, most_runs: int
-) -> Sequence[Row]:
-    """What was measured; nothing, after a line on stderr, if that was wrong."""
+) -> Sequence[Sequence[Figure]]:
+    """The figures of each run; nothing, after a line on stderr, if one was wrong."""
     runs = []
     count = min(most_runs, BENCHMARKS[name].most_runs)
     for number in range(1, count + 1):
         print(f"{store} {name}: {number} of {count}", file=sys.stderr, flush=True)
         try:
-            runs.append(BENCHMARKS[name].measure(new_store()))
+            runs.append(BENCHMARKS[name].measure(attrs.evolve(new_store(), run=number)))
         except VerificationError as error:
             print(f"{store} {name}: WRONG: {error}", file=sys.stderr, flush=True)
             return []
-    return rows_of(store, name, runs)
+    return runs
+
+
+def _make_folders(arguments: argparse.Namespace) -> None:
+    """Now rather than after minutes of measuring."""
+    for file in filter(None, (arguments.keep, arguments.markdown)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.plots:
+        arguments.plots.mkdir(parents=True, exist_ok=True)
 
 
 def _write(results: Results, arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        print(results.to_json(), end="")
+    """Write the files: after each benchmark, so that an interruption costs no more than one."""
     if arguments.keep:
-        arguments.keep.write_text(results.to_json(), encoding="utf-8")
+        _replace(arguments.keep, results.to_json())
     if arguments.markdown:
-        arguments.markdown.write_text(page(results), encoding="utf-8")
+        _replace(arguments.markdown, page(results))
     if arguments.plots:
         from benchmarks import plots  # noqa: PLC0415 -- matplotlib is there for `make bench` only
 
         plots.draw(results, arguments.plots)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write the text; whenever this is interrupted, the file is the old one or the new one."""
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,48 @@
-"""The bare limits: a plain driver that reads and writes what the library does, and nothing else.
+"""The plain loops of the driver: they read and write what the library does, and nothing else.
 
 No queue, no SQLAlchemy, no objects, no JSON, no guard against others in the statements, no look for
-what is due next: what is slower than this is the library's own doing, what is as fast as this is the
-server's.
+what is due next. They are no limit of the server: a connection waits for every answer and every flush
+before it goes on, and what the driver costs for each value counts in full.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
+
+import attrs
 
 from benchmarks.children import Ready, together
 from benchmarks.drivers import DRIVERS, Driver
 from benchmarks.figures import VerificationError
-from benchmarks.measuring import TYPE, data, in_threads, timed
+from benchmarks.measuring import TYPE, data, in_threads, new_id, timed
 from benchmarks.stores import Store
 
-__all__ = ["Bare", "bare_of"]
+__all__ = ["Bare", "Loop", "bare_of"]
+
+
+@attrs.frozen
+class Loop:
+    """How a bare loop works through a backlog.
+
+    Attributes:
+        batch: rows that are claimed, and deleted, at once; each in a commit of its own.
+        is_overlapped: a second connection of the process deletes a batch while the first one claims
+            the next.
+        is_detail: the figures are.
+    """
+
+    batch: int
+    is_overlapped: bool = False
+    is_detail: bool = False
+
+    def __str__(self) -> str:
+        return f"batches of {self.batch:,}{', overlapped' if self.is_overlapped else ''}"
 
 
 class Bare:
@@ -60,9 +81,15 @@ class Bare:
 
         return self._divided(connections, ids, delete)
 
-    def run_seconds(self, table: str, events: int, *, processes: int, batch: int) -> float:
+    def run_seconds(self, table: str, events: int, *, processes: int, loop: Loop) -> float:
         """How long it takes to claim and delete all rows, in two commits per batch."""
-        drain = partial(_drain, make=self._make, config=self._config, table=table, batch=batch)
+        drain = partial(
+            _drain_overlapped if loop.is_overlapped else _drain,
+            make=self._make,
+            config=self._config,
+            table=table,
+            batch=loop.batch,
+        )
         seconds, deleted = together([drain] * processes)
         if sum(deleted) != events:
             raise VerificationError(f"the bare loop deleted {sum(deleted)} of {events} rows")
@@ -85,7 +112,7 @@ class Bare:
 
 
 def bare_of(store: Store, *, connections: int = 1) -> Bare | None:
-    """The bare limit of this store; None if there is none, or none for so many connections."""
+    """The bare loops of this store; None if there are none, or none for so many connections."""
     driver = DRIVERS.get(store.name)
     if driver is None or (connections > 1 and not driver.writes_in_parallel):
         return None
@@ -111,6 +138,37 @@ def _drain(
     return deleted
 
 
+def _drain_overlapped(
+    ready: Ready,
+    *,
+    make: type[Driver],
+    config: Mapping[str, Any],
+    table: str,
+    batch: int,
+) -> int:
+    """The same on two connections: while one claims, the other deletes what was claimed before."""
+    driver, deleted = make(config), 0
+    with (
+        _cursor(driver) as (claiming, claim_cursor),
+        _cursor(driver) as (deleting, delete_cursor),
+        ThreadPoolExecutor(1) as second,
+    ):
+
+        def delete(ids: Sequence[bytes]) -> int:
+            count = driver.delete(delete_cursor, table, ids)
+            deleting.commit()
+            return count
+
+        ready()
+        previous: Future[int] = second.submit(int)
+        while ids := driver.claim(claim_cursor, table, batch):
+            claiming.commit()
+            deleted += previous.result()
+            previous = second.submit(delete, ids)
+        claiming.commit()  # what it has locked in vain must not stop the last delete
+        return deleted + previous.result()
+
+
 @contextlib.contextmanager
 def _cursor(driver: Driver) -> Iterator[tuple[Any, Any]]:
     with contextlib.closing(driver.connect()) as connection:
@@ -122,7 +180,7 @@ def _rows(due: Any, count: int) -> list[list[Any]]:
     created = time.time_ns() // 1000
     return [
         [
-            f"{number:019}-{random.getrandbits(64):016x}".encode(),  # as long as the library's
+            new_id(number).encode(),
             TYPE.encode(),
             due,
             due,

@@ -15,6 +15,8 @@ import pymysql
 from pymysql.constants import FIELD_TYPE
 from pymysql.converters import conversions
 
+from futurama.backends.sql.statements import NO_TOKEN
+
 __all__ = ["DRIVERS", "Driver"]
 
 _INSERTED = "id, trigger_type, trigger_time, due, created, data, lost"
@@ -94,8 +96,8 @@ class MySQL(Driver):
         now = self.instant()
         cursor.execute(
             f"SELECT {_CLAIMED} FROM {table} FORCE INDEX (due_id) "
-            "WHERE due <= %s AND owner = 0 ORDER BY due, id LIMIT %s FOR UPDATE SKIP LOCKED",
-            (now, limit),
+            "WHERE due <= %s AND token = %s ORDER BY due, id LIMIT %s FOR UPDATE SKIP LOCKED",
+            (now, NO_TOKEN, limit),
         )
         ids = [row[0] for row in cursor.fetchall()]
         if ids:
@@ -113,6 +115,28 @@ class MySQL(Driver):
     def instant(self) -> datetime:
         """See :class:`Driver`; the column knows no time zone."""
         return datetime.now(UTC).replace(tzinfo=None)
+
+
+class MySQLClient(MySQL):
+    """mysqlclient, with the same statements; times stay the bytes that the server sends."""
+
+    def connect(self) -> Any:
+        """See :class:`Driver`; READ COMMITTED, as the library has it."""
+        import MySQLdb  # noqa: PLC0415 -- has to be built, and only this store needs it
+        from MySQLdb.converters import conversions as usual  # noqa: PLC0415 -- likewise
+
+        config = self._config
+        return MySQLdb.connect(
+            host=config["host"],
+            port=config["port"],
+            user=config["username"],
+            password=config["password"],
+            database=config["db_name"],
+            conv={k: v for k, v in usual.items() if k != FIELD_TYPE.DATETIME},
+            init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            charset="utf8mb4",
+            binary_prefix=True,
+        )
 
 
 class PostgreSQL(Driver):
@@ -150,9 +174,9 @@ class PostgreSQL(Driver):
         """See :class:`Driver`."""
         now = self.instant()
         cursor.execute(
-            f"SELECT {_CLAIMED} FROM {table} WHERE due <= %s AND owner = 0 "
+            f"SELECT {_CLAIMED} FROM {table} WHERE due <= %s AND token = %b "
             "ORDER BY due, id LIMIT %s FOR UPDATE SKIP LOCKED",
-            (now, limit),
+            (now, NO_TOKEN, limit),
             binary=True,
         )
         ids = [row[0] for row in cursor.fetchall()]
@@ -198,8 +222,8 @@ class SQLite(Driver):
         """See :class:`Driver`."""
         now = self.instant()
         cursor.execute(
-            f"SELECT {_CLAIMED} FROM {table} WHERE due <= ? AND owner = 0 ORDER BY due, id LIMIT ?",
-            (now, limit),
+            f"SELECT {_CLAIMED} FROM {table} WHERE due <= ? AND token = ? ORDER BY due, id LIMIT ?",
+            (now, NO_TOKEN, limit),
         )
         ids = [row[0] for row in cursor.fetchall()]
         if ids:
@@ -227,6 +251,7 @@ def _marks(values: Sequence[object]) -> str:
 
 DRIVERS: Mapping[str, type[Driver]] = {
     "mysql": MySQL,
+    "mysql-mysqldb": MySQLClient,
     "postgresql": PostgreSQL,
     "sqlite": SQLite,
 }

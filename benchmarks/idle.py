@@ -26,7 +26,7 @@ def idle(store: Store, *, seconds: float) -> list[Figure]:
         time.sleep(seconds)
         cpu, asked = cpu_seconds() - cpu, _questions(store) - questions
     figures = [Figure("idle instance, of one core", 100 * cpu / seconds, "%", "<= 1")]
-    if store.name == "mysql":
+    if store.backend == "mysql":
         # One of them is ours: it asks for the number.
         figures.append(Figure("idle instance, queries", (asked - 1) / seconds, "per s", "<= 15"))
     return figures

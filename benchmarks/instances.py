@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from functools import partial
 from multiprocessing.sharedctypes import RawArray
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -23,10 +23,10 @@ from benchmarks.measuring import (
 )
 from benchmarks.stores import Store
 from futurama import Config, Event, Queue
-from futurama.backend import EventBackend
+from futurama.backend import ClaimBatch, EventBackend
 from futurama.times import to_us
 
-__all__ = ["Job", "Outcome", "Record", "Sample", "perform"]
+__all__ = ["Job", "Outcome", "Record", "Sample", "TimedClaim", "perform"]
 
 _POLL_SECONDS = 0.005
 """How often an instance looks whether all is done; nobody is that quick to notice the end."""
@@ -43,14 +43,18 @@ class Job:
         is_timed: record how late each call starts, by the clock of this machine, which is also the
             server's.
         is_sampled: record memory and held events all the while.
+        has_timed_claims: record how long each claim takes; not for ``memory``.
         sleep_seconds: how long each call takes.
+        deadline_seconds: what is not called by then counts as lost.
         keys: the configuration, beside what leads to the store.
     """
 
     events: int
     is_timed: bool = False
     is_sampled: bool = False
+    has_timed_claims: bool = False
     sleep_seconds: float = 0.0
+    deadline_seconds: float = DEADLINE_SECONDS
     keys: Mapping[str, Any] = attrs.field(factory=dict)
 
 
@@ -62,6 +66,14 @@ class Sample:
     held: int
 
 
+@attrs.frozen
+class TimedClaim:
+    """When a claim began, in microseconds since 1970, and how long it took."""
+
+    at_us: int
+    took_us: int
+
+
 @attrs.define
 class Record:
     """What one instance saw.
@@ -69,13 +81,14 @@ class Record:
     Attributes:
         numbers: of the events, in the order of the calls.
         late_us: by number: how late the call was.
-        samples: in the order of time.
+        samples, claims: in the order of time.
         ended_us: when the last call had been reported, in microseconds since 1970.
     """
 
     numbers: array[int]
     late_us: array[int]
     samples: list[Sample] = attrs.field(factory=list)
+    claims: list[TimedClaim] = attrs.field(factory=list)
     ended_us: int = 0
 
     @classmethod
@@ -117,7 +130,8 @@ def perform(
         beside: what else to do at the same time in a process of its own, as for ``together``.
 
     Raises:
-        VerificationError: an event was not called, called twice or early, or is left in the store.
+        VerificationError: an event was not called, called twice, or is left in the store; or it was
+            called early, which only a job that is timed can tell.
     """
     if store.name == "memory":
         start = time.perf_counter()
@@ -158,9 +172,13 @@ def _work(
 ) -> Record:
     """One instance, until all instances together have made as many calls as there are events."""
     record = Record.of(job)
-    queue = Queue({TYPE: _trigger(job, record)}, Config(**{**config, **job.keys}), backend=backend)
+    keys = Config(**{**config, **job.keys})
+    has_own_process = backend is None
+    if job.has_timed_claims:
+        backend = cast(EventBackend, _TimedClaims(keys.make_backend(), record.claims))
+    queue = Queue({TYPE: _trigger(job, record)}, keys, backend=backend)
     _ = queue.backend  # connects
-    if backend is None:  # a process of its own: then as `futurama run` does
+    if has_own_process:  # then as `futurama run` does
         gc.collect()
         gc.freeze()
     ready()
@@ -171,7 +189,7 @@ def _work(
 
 
 def _wait(queue: Queue, job: Job, record: Record, done: MutableSequence[int], index: int) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + job.deadline_seconds
     next_sample = time.monotonic() if job.is_sampled else deadline
     while sum(done) < job.events and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
@@ -210,3 +228,21 @@ def _verify(job: Job, records: Sequence[Record]) -> None:
     earliest_us = min(min(record.late_us) for record in records)
     if earliest_us < 0:
         raise VerificationError(f"called {-earliest_us} us early")
+
+
+class _TimedClaims:
+    """A backend, and a record of its claims."""
+
+    def __init__(self, backend: EventBackend, claims: list[TimedClaim]) -> None:
+        self._backend = backend
+        self._claims = claims
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def claim(self, **arguments: Any) -> ClaimBatch:
+        """See :meth:`futurama.backend.EventBackend.claim`."""
+        at_us, start = time.time_ns() // 1000, time.perf_counter_ns()
+        batch = self._backend.claim(**arguments)
+        self._claims.append(TimedClaim(at_us, (time.perf_counter_ns() - start) // 1000))
+        return batch

@@ -50,9 +50,9 @@ def beforehand(store: Store, *, rate: int, seconds: float) -> list[Figure]:
     """``rate`` events a second are due, all created before the first one is."""
     events = int(rate * seconds)
     with Queue(config=store.configured()) as queue:
-        create_on_time(queue, rate=rate, events=events)
+        create_on_time(store, queue, rate=rate, events=events)
         (record,) = perform(store, Job(events=events, is_timed=True), queue=queue).records
-    goals = _GOALS if store.name == "mysql" else {}
+    goals = _GOALS if store.backend == "mysql" else {}
     return [
         _figure(f"lateness at {rate:,}/s", record.late_us, q, goals.get((rate, q), ""))
         for q in _QUANTILES
@@ -64,6 +64,7 @@ def just_ahead(store: Store, *, rate: int, seconds: float) -> list[Figure]:
     events = int(rate * seconds)
     creating = partial(_create_just_ahead, config=dict(store.config), rate=rate, events=events)
     with Queue(config=store.configured()) as queue:
+        store.rest()
         job = Job(events=events, is_timed=True)
         outcome = perform(store, job, queue=queue, beside=[creating])
     (record,), (ahead_ms,) = outcome.records, outcome.beside
@@ -74,7 +75,7 @@ def just_ahead(store: Store, *, rate: int, seconds: float) -> list[Figure]:
     ]
 
 
-def create_on_time(queue: Queue, *, rate: int, events: int) -> datetime:
+def create_on_time(store: Store, queue: Queue, *, rate: int, events: int) -> datetime:
     """Create events for a steady rate, the first one late enough to start an instance before.
 
     Returns:
@@ -85,6 +86,7 @@ def create_on_time(queue: Queue, *, rate: int, events: int) -> datetime:
     """
     start = timedelta(seconds=_STARTING_SECONDS)
     creating_seconds = _PROBE_MARGIN * events * _seconds_per_event(queue)
+    store.rest()
     begin = _now() + start + timedelta(seconds=creating_seconds)
     queue.create_many(drafts(events, lambda number: begin + timedelta(seconds=number / rate)))
     if begin - _now() < start / 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import resource
 import threading
 import time
@@ -20,6 +21,7 @@ __all__ = [
     "data",
     "drafts",
     "in_threads",
+    "new_id",
     "number_of",
     "plural",
     "resident_mb",
@@ -48,6 +50,11 @@ def number_of(event: Event) -> int:
     """Which of the events with :func:`data` this is."""
     number: int = event.data["json"]["building"]
     return number
+
+
+def new_id(number: int) -> str:
+    """An id of as many characters as the library's, which like those ascend; without the library."""
+    return f"{number:019}-{random.getrandbits(64):016x}"
 
 
 def drafts(

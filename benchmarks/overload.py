@@ -43,7 +43,7 @@ def slow_triggers(
 
 def _offered(store: Store, what: str, rate: int, job: Job) -> list[Figure]:
     with Queue(config=store.configured()) as queue:
-        begin = create_on_time(queue, rate=rate, events=job.events)
+        begin = create_on_time(store, queue, rate=rate, events=job.events)
         (record,) = perform(store, job, queue=queue).records
     max_held = store.configured(**job.keys).max_scheduled_events
     held, grown_mb = bounded(record, max_held)

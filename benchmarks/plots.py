@@ -59,9 +59,9 @@ def draw(results: Results, folder: Path) -> None:
 def _series(results: Results, pattern: str) -> dict[str, list[tuple[float, float]]]:
     """The figures whose names match, as points: the name gives ``line`` and ``x``, the value y."""
     series: dict[str, list[tuple[float, float]]] = {}
-    for row in results.rows:
-        match = re.fullmatch(pattern, row.figure.name)
-        if row.store == _STORE and match:
+    rows = [row for each in results.measurements if each.store == _STORE for row in each.rows]
+    for row in rows:
+        if match := re.fullmatch(pattern, row.figure.name):
             x = float(match["x"].replace(",", ""))
             series.setdefault(match["line"], []).append((x, row.figure.value))
     return series

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Self
@@ -12,123 +10,156 @@ from typing import Any, Self
 import attrs
 
 from benchmarks.catalogue import BENCHMARKS
+from benchmarks.circumstances import Circumstances
 from benchmarks.figures import Figure, median_of
 from benchmarks.stores import STORES
 
-__all__ = ["Results", "Row", "line", "page", "rows_of"]
+__all__ = ["Measurement", "Results", "Row", "line", "page"]
 
 _INTRODUCTION = """\
 # What the benchmarks measure
 
-Made by `make bench`. Every number is the median of so many runs, between the least and the greatest.
-Every benchmark verifies what it measures: each event called exactly once, none early, nothing left in
-the store. "Bare" is the plain driver that reads and writes the same in a copy of the table, by simpler
-statements without any guard, measured in turn with the library; ratios are of two numbers of one run.
+Made by `make bench`. Every number is the median of so many runs, between the least and the greatest;
+the text above a table says when, where and of which code its numbers were measured.
+
+"Bare" is a plain loop of the driver: the same reads and writes in a copy of the table, by simpler
+statements without any guard. It has one connection per process or thread, which waits for every answer
+and every flush, so it is a yardstick and no limit: claims and calls that overlap can be faster. Library
+and bare loop take turns in who comes first, each after the server has cleared away what was deleted
+before; ratios are of two numbers of one run.
+
+A benchmark fails unless what it measures did happen:
+
+* `run-*`, `batch-size`, `lateness-*`, `overload*`, `snapshot`: every event was called exactly once, and
+  nothing is left in the store. Those that measure lateness also verify that no call was early; a
+  backlog is due before it begins. The bare loop deleted as many rows as there were.
+* `create-*`, `memory`: as many events wait as were created.
+* `cancel-*`: every call answered that the event is cancelled, and nothing is left.
+* `scale`: every event was claimed once and settled, or cancelled, and those that only wait are there.
+* Peers: every event was called at most once, and if there was time for all, none is missing or left;
+  where lateness is measured, none was early.
+
 Servers, benchmarks and instances share the machine; each instance has a process of its own, but for
 those on the memory backend."""
 
 
 @attrs.frozen
 class Row:
-    """One figure of one benchmark on one store.
+    """One figure of several runs.
+
+    Attributes:
+        figure: its value is the median.
+        least, greatest: of the runs.
+    """
+
+    figure: Figure
+    least: float
+    greatest: float
+
+
+@attrs.frozen
+class Measurement:
+    """One benchmark on one store.
 
     Attributes:
         store, benchmark: their names.
-        figure: its value is the median.
-        least, greatest: of the runs.
+        circumstances: what the figures belong to.
         runs: how many.
+        rows: in the order of the page.
     """
 
     store: str
     benchmark: str
-    figure: Figure
-    least: float
-    greatest: float
+    circumstances: Circumstances
     runs: int
+    rows: Sequence[Row]
+
+    @classmethod
+    def of_runs(
+        cls,
+        store: str,
+        benchmark: str,
+        circumstances: Circumstances,
+        runs: Sequence[Sequence[Figure]],
+    ) -> Self:
+        """What the runs of one benchmark have in common; there may be none."""
+        rows = [Row(*values) for values in median_of(runs)]
+        return cls(store, benchmark, circumstances, len(runs), rows)
+
+    @property
+    def shown(self) -> Sequence[Row]:
+        """All rows but the details."""
+        return [row for row in self.rows if not row.figure.is_detail]
 
 
 @attrs.frozen
 class Results:
-    """What was measured, and on what.
+    """What was measured, in the order of the page."""
 
-    Attributes:
-        machine: cores and Python.
-        stores: server and driver of each store, by name.
-        rows: in the order of the page.
-    """
-
-    machine: str
-    stores: Mapping[str, str]
-    rows: Sequence[Row]
+    measurements: Sequence[Measurement] = ()
 
     @classmethod
-    def of_this_machine(cls) -> Self:
-        """Nothing measured yet."""
-        cores = f"{os.cpu_count()} cores"
-        python = f"{platform.python_implementation()} {platform.python_version()}"
-        return cls(f"{cores}, {python}, {platform.system()}", {}, [])
+    def from_json(cls, text: str) -> Self:
+        """What :meth:`to_json` has made."""
+        return cls([_measurement(known) for known in json.loads(text)])
 
     def to_json(self) -> str:
         """As text for programs."""
-        return json.dumps(attrs.asdict(self), indent=1) + "\n"
+        return json.dumps([attrs.asdict(each) for each in self.measurements], indent=1) + "\n"
 
-    def with_earlier(self, known: Mapping[str, Any]) -> Self:
-        """With what :meth:`to_json` has kept of former runs."""
-        rows = [Row(**{**row, "figure": Figure(**row["figure"])}) for row in known["rows"]]
-        return attrs.evolve(self, stores=known["stores"], rows=rows)
-
-    def with_store(self, store: str, about: str) -> Self:
-        """With what there is to say about one store."""
-        return attrs.evolve(self, stores={**self.stores, store: about})
-
-    def with_rows(self, store: str, benchmark: str, rows: Sequence[Row]) -> Self:
-        """With these rows instead of all that was known of this benchmark on this store."""
-        kept = [row for row in self.rows if (row.store, row.benchmark) != (store, benchmark)]
-        return attrs.evolve(self, rows=sorted([*kept, *rows], key=_place))
+    def joined_by(self, new: Measurement) -> Self:
+        """With this measurement, if it has rows, instead of what was known of the same."""
+        kept = [each for each in self.measurements if _place(each) != _place(new)]
+        return type(self)(sorted((each for each in [*kept, new] if each.rows), key=_place))
 
 
-def rows_of(store: str, benchmark: str, runs: Sequence[Sequence[Figure]]) -> list[Row]:
-    """The rows of one benchmark that was run several times on one store."""
-    return [
-        Row(store, benchmark, figure, least, greatest, len(runs))
-        for figure, least, greatest in median_of(runs)
-    ]
-
-
-def line(row: Row) -> str:
+def line(store: str, row: Row) -> str:
     """A row for a terminal."""
     spread = f"({_number(row.least)} .. {_number(row.greatest)})"
     return (
-        f"{row.store:10} {row.figure.name:52} {_number(row.figure.value):>9} "
+        f"{store:13} {row.figure.name:56} {_number(row.figure.value):>9} "
         f"{row.figure.unit:8} {spread:22} {_goal(row.figure)}"
     ).rstrip()
 
 
 def page(results: Results) -> str:
-    """Everything but details, as Markdown."""
-    parts = [_INTRODUCTION, f"Measured on {results.machine}."]
-    rows = [row for row in results.rows if not row.figure.is_detail]
-    for store, of_store in groupby(rows, key=lambda row: row.store):
-        parts += [f"## {store}", f"{results.stores[store]}.", "\n".join(_table(of_store))]
+    """Everything but details, as Markdown: for each store a table per circumstances."""
+    parts = [_INTRODUCTION]
+    for store, of_store in groupby(results.measurements, key=lambda each: each.store):
+        parts.append(f"## {store}")
+        tables: dict[Circumstances, list[Measurement]] = {}
+        for each in of_store:
+            tables.setdefault(each.circumstances, []).append(each)
+        for circumstances, measurements in tables.items():
+            parts += [str(circumstances), "\n".join(_table(measurements))]
     return "\n\n".join(parts) + "\n"
 
 
-def _place(row: Row) -> tuple[int, int]:
-    """Where a row stands among others: by store, then as in the catalogue."""
-    return list(STORES).index(row.store), list(BENCHMARKS).index(row.benchmark)
+def _measurement(known: Mapping[str, Any]) -> Measurement:
+    rows = [Row(**{**row, "figure": Figure(**row["figure"])}) for row in known["rows"]]
+    circumstances = Circumstances(**known["circumstances"])
+    return Measurement(**{**known, "circumstances": circumstances, "rows": rows})
 
 
-def _table(rows: Iterable[Row]) -> Iterator[str]:
+def _place(measurement: Measurement) -> tuple[int, int]:
+    """Where a measurement stands among others: by store, then as in the catalogue."""
+    stores, benchmarks = list(STORES), list(BENCHMARKS)
+    return stores.index(measurement.store), benchmarks.index(measurement.benchmark)
+
+
+def _table(measurements: Iterable[Measurement]) -> Iterator[str]:
     yield "| benchmark | what | median | min | max | unit | runs | goal | reached |"
     yield "|---|---|--:|--:|--:|---|--:|---|---|"
-    for row in rows:
-        figure = row.figure
-        reached = {None: "", True: "yes", False: "**no**"}[figure.is_reached]
-        cells = (
-            f"`{row.benchmark}`", figure.name, _number(figure.value), _number(row.least),
-            _number(row.greatest), figure.unit, row.runs, figure.goal, reached,
-        )  # fmt: skip
-        yield f"| {' | '.join(map(str, cells))} |"
+    for measurement in measurements:
+        for row in measurement.shown:
+            figure = row.figure
+            reached = {None: "", True: "yes", False: "**no**"}[figure.is_reached]
+            cells = (
+                f"`{measurement.benchmark}`", figure.name, _number(figure.value),
+                _number(row.least), _number(row.greatest), figure.unit, measurement.runs,
+                figure.goal, reached,
+            )  # fmt: skip
+            yield f"| {' | '.join(map(str, cells))} |"
 
 
 def _goal(figure: Figure) -> str:

@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from benchmarks.figures import Figure, VerificationError
-from benchmarks.measuring import TYPE, data, drafts, timed
+from benchmarks.measuring import TYPE, data, drafts, new_id, timed
 from benchmarks.stores import Store
 from futurama import CancelOutcome, Config, Queue
 from futurama.backend import Settlement
 from futurama.backends.sql.statements import DUE_INDEX
 from futurama.payload import encode
-from futurama.queue import _new_id
+from futurama.times import to_us
 from tests.servers import MariaDB, PostgreSQL, PrivateServer
 
 __all__ = ["SIZES", "scale"]
@@ -167,8 +167,9 @@ class _Table(ABC):
     def fill(self, size: int) -> None:
         """Add so many events that wait, and let the server come to rest."""
         created = datetime.now(UTC)
-        for count in range(0, size, _LOADED_AT_ONCE):
-            self._load(_rows(created, min(_LOADED_AT_ONCE, size - count)))
+        for start in range(0, size, _LOADED_AT_ONCE):
+            numbers = range(start, min(start + _LOADED_AT_ONCE, size))
+            self._load(_rows(created, numbers))
         self._rest()
 
     def verify_count(self, size: int) -> None:
@@ -197,16 +198,15 @@ class _Table(ABC):
 _COLUMNS = "id, trigger_type, trigger_time, due, created, data"
 
 
-def _rows(created: datetime, count: int) -> str:
+def _rows(created: datetime, numbers: range) -> str:
     """Rows of :data:`_COLUMNS` as the library makes them, as both servers read them from files."""
-    created_us = int(created.timestamp() * 1e6)
+    created_us = to_us(created)
     payload = encode(data(0)).decode()
     lines = []
-    for number in range(count):
+    for number in numbers:
         due = created + _SOONEST + random.random() * _SPREAD
         time = due.replace(tzinfo=None).isoformat(" ", "microseconds")
-        event_id = _new_id(created + number * timedelta(microseconds=100))
-        lines.append(f"{event_id}\t{TYPE}\t{time}\t{time}\t{created_us}\t{payload}\n")
+        lines.append(f"{new_id(number)}\t{TYPE}\t{time}\t{time}\t{created_us}\t{payload}\n")
     return "".join(lines)
 
 

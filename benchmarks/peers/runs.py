@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +18,7 @@ from benchmarks.drivers import DRIVERS
 from benchmarks.figures import Figure, VerificationError, quantile
 from benchmarks.measuring import plural
 from benchmarks.peers.environment import ROOT, python
-from benchmarks.peers.worker import Spec, dues
+from benchmarks.peers.worker import SLOT_BYTES, Spec, dues
 from benchmarks.stores import Store
 
 __all__ = ["APSCHEDULER", "PGQUEUER", "Peer", "backlog", "lateness"]
@@ -30,8 +31,6 @@ _PATIENCE_SECONDS = 240.0
 
 _STARTING_SECONDS = 10.0
 """Enough for all processes to start and to connect."""
-
-_LOOK_SECONDS = 0.02
 
 _Process: TypeAlias = subprocess.Popen[str]
 
@@ -80,11 +79,11 @@ PGQUEUER = Peer(
 
 @attrs.frozen
 class _Work:
-    """What a peer did until no job was left, or until its time was up.
+    """What a peer did until all events were called, or until its time was up.
 
     Attributes:
         start: when it was told to begin, in seconds since 1970.
-        end: when the last call started and no job was left, or the time was up.
+        end: when its last worker had reported all and stopped, or the time was up.
         late: of each call, how many seconds after its time it started.
         missing: the numbers of the events that were not called.
     """
@@ -95,17 +94,18 @@ class _Work:
     missing: Collection[int]
 
 
-def backlog(store: Store, peer: Peer, *, processes: int = 1, events: int = 20_000) -> list[Figure]:
+def backlog(store: Store, peer: Peer, *, events: int, processes: int = 1) -> list[Figure]:
     """Run events that are all due; where that takes more than a minute, those run within it count."""
     spec = _spec(store, peer, events=events, begin=time.time(), interval=0.0)
     _fill(store, peer, spec)
+    store.rest()
     work = _work(store, peer, spec, processes=processes)
     name = f"{peer.name}: run, {plural(processes, 'process', 'processes')}"
     return [Figure(name, len(work.late) / (work.end - work.start), "events/s")]
 
 
 def lateness(
-    store: Store, peer: Peer, *, rate: int, seconds: float = 10.0, processes: int = 1
+    store: Store, peer: Peer, *, rate: int, seconds: float, processes: int = 1
 ) -> list[Figure]:
     """How late calls start when ``rate`` events a second are due, all created beforehand.
 
@@ -113,6 +113,7 @@ def lateness(
     it had been called then.
     """
     events = min(int(rate * seconds), peer.most_events)
+    store.rest()
     begin = time.time() + _STARTING_SECONDS + events / peer.stored_per_second
     spec = _spec(store, peer, events=events, begin=begin, interval=1 / rate)
     _fill(store, peer, spec)
@@ -138,7 +139,7 @@ def _spec(store: Store, peer: Peer, **keys: Any) -> dict[str, Any]:
     config = store.config
     user = f"{quote(config['username'])}:{quote(config['password'])}"
     place = f"{config['host']}:{config['port']}/{config['db_name']}"
-    return {"url": f"{peer.scheme}://{user}@{place}", **keys}
+    return {"url": f"{peer.scheme}://{user}@{place}", "limit": _LIMIT_SECONDS, **keys}
 
 
 def _fill(store: Store, peer: Peer, spec: Spec) -> None:
@@ -150,23 +151,31 @@ def _fill(store: Store, peer: Peer, spec: Spec) -> None:
 
 def _work(store: Store, peer: Peer, spec: Spec, *, processes: int) -> _Work:
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_process(peer, "work", spec)) for _ in range(processes)]
+        counts = stack.enter_context(tempfile.NamedTemporaryFile())
+        counts.write(bytes(SLOT_BYTES * processes))
+        counts.flush()
+        workers = [
+            stack.enter_context(
+                _process(peer, "work", {**spec, "counts": counts.name, "index": index})
+            )
+            for index in range(processes)
+        ]
         for worker in workers:
-            if _pipe(worker.stdout).readline() != "ready\n":
-                raise VerificationError(f"{peer.name}: a process did not start, see stderr")
+            _hear(peer, worker, "ready")
         start = time.time()
         for worker in workers:
             _say(worker, "go")
-        is_done = _wait_until_empty(store, peer, max(start, spec["begin"]) + _LIMIT_SECONDS)
-        end = time.time()
         for worker in workers:
-            _say(worker, "stop")
+            _hear(peer, worker, "done")
+        end = time.time()
         calls = [call for worker in workers for call in json.load(_pipe(worker.stdout))]
     numbers = {number for number, _, _ in calls}
-    if len(numbers) < len(calls) or (is_done and len(calls) < spec["events"]):
+    if len(numbers) < len(calls):
         raise VerificationError(f"{len(numbers)} of {spec['events']} events, {len(calls)} calls")
-    if is_done:
-        end = max(end, *(at for _, at, _ in calls))
+    if len(calls) == spec["events"]:
+        _verify_empty(store, peer)
+    else:
+        end = max(start, spec["begin"]) + _LIMIT_SECONDS
     late = {number: late for number, at, late in calls if at <= end}
     missing = set(range(spec["events"])) - set(late)
     return _Work(start, end, list(late.values()), missing)
@@ -187,18 +196,13 @@ def _quick_commits(store: Store) -> Iterator[None]:
         store.server.execute(f"SET GLOBAL {variable} = {usual}")
 
 
-def _wait_until_empty(store: Store, peer: Peer, deadline: float) -> bool:
-    """Return True as soon as no job is left, False at the deadline."""
+def _verify_empty(store: Store, peer: Peer) -> None:
     with contextlib.closing(DRIVERS[store.name](store.config).connect()) as connection:
         cursor = connection.cursor()
-        while time.time() < deadline:
-            cursor.execute(f"SELECT 1 FROM {peer.table} LIMIT 1")
-            found = cursor.fetchall()
-            connection.commit()
-            if not found:
-                return True
-            time.sleep(_LOOK_SECONDS)
-    return False
+        cursor.execute(f"SELECT COUNT(*) FROM {peer.table}")
+        ((left,),) = cursor.fetchall()
+    if left:
+        raise VerificationError(f"{peer.name}: all events were called, but {left} jobs are left")
 
 
 @contextlib.contextmanager
@@ -222,6 +226,11 @@ def _process(peer: Peer, role: str, spec: Spec) -> Iterator[_Process]:
                 timer.cancel()
     except (BrokenPipeError, json.JSONDecodeError) as exc:
         raise VerificationError(f"{peer.name}: a process failed, see stderr") from exc
+
+
+def _hear(peer: Peer, worker: _Process, word: str) -> None:
+    if _pipe(worker.stdout).readline() != f"{word}\n":
+        raise VerificationError(f"{peer.name}: a process ended before it was {word}, see stderr")
 
 
 def _say(worker: _Process, word: str) -> None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from datetime import UTC, datetime
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from benchmarks.peers.worker import Calls, Spec, dues, main, wait_for
+from benchmarks.peers.worker import LOOK_SECONDS, Calls, Spec, dues, main, wait_for_go
 
-_calls = Calls()
+_calls: Calls
 
 
 def call(number: int, due: float) -> None:
@@ -40,14 +41,19 @@ def _fill(spec: Spec) -> None:
 
 
 def _work(spec: Spec) -> None:
+    global _calls  # noqa: PLW0603 -- the scheduler finds `call` by its name only
     executor = ThreadPoolExecutor()
     scheduler = _scheduler(spec, executor)
     scheduler.start(paused=True)
-    print("ready", flush=True)
-    wait_for("go")
+    wait_for_go()
+    _calls = Calls(spec)
     scheduler.resume()
-    wait_for("stop")
-    executor.shutdown()  # when the calls that have begun are done
+    while not _calls.are_over():
+        time.sleep(LOOK_SECONDS)
+    if _calls.are_complete():
+        scheduler.shutdown()  # when the last job has been removed
+    else:
+        executor.shutdown()  # when the calls that have begun are done
     _calls.report()
     os._exit(0)  # else it would go on until nothing is due
 

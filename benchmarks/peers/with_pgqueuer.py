@@ -17,7 +17,7 @@ from pgqueuer.db import AsyncpgDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
-from benchmarks.peers.worker import Calls, Spec, dues, main, wait_for
+from benchmarks.peers.worker import LOOK_SECONDS, Calls, Spec, dues, main, wait_for_go
 
 _BATCH_SIZE = 200
 """Smaller ones cost more of client and server for each job, larger ones do not cost less."""
@@ -57,16 +57,16 @@ async def _run_jobs(spec: Spec) -> None:
     connection = await asyncpg.connect(spec["url"])
     app = PgQueuer(AsyncpgDriver(connection))
     app.qm.min_dequeue_poll_interval = _POLL
-    calls = Calls()
+    wait_for_go()
+    calls = Calls(spec)
 
     async def call(job: Job) -> None:
         calls.add(int(job.payload), job.execute_after.timestamp())
 
     app.entrypoint("bench")(call)
-    print("ready", flush=True)
-    wait_for("go")
     running = asyncio.create_task(app.run(batch_size=_BATCH_SIZE))
-    await asyncio.to_thread(wait_for, "stop")
+    while not calls.are_over():
+        await asyncio.sleep(LOOK_SECONDS)
     app.shutdown.set()
     await running
     calls.report()

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from benchmarks import lateness
+from benchmarks.bare import Loop
 from benchmarks.catalogue import BENCHMARKS
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -17,7 +18,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "create-many": {"events": 20},
     "cancel-1": {"events": 5},
     "cancel-16": {"events": 32},
-    "run-1": {"events": 20, "bare_batches": (5,)},
+    "run-1": {"events": 20, "loops": (Loop(5),)},
     "batch-size": {"events": 20, "sizes": (5,)},
     "lateness-200": {"seconds": 0.2},
     "idle": {"seconds": 0.1},

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
+from benchmarks.circumstances import Circumstances
 from benchmarks.figures import Figure
-from benchmarks.results import Results, line, page, rows_of
+from benchmarks.results import Measurement, Results, line, page
 
 RUNS = [
     [
@@ -19,16 +18,19 @@ RUNS = [
 ]
 
 
-def results() -> Results:
+EARLIER = Circumstances("2026-05-30", "1234567", "2 cores", "a server")
+LATER = Circumstances("2026-05-31", "89abcde+", "4 cores", "another server")
+
+
+def measurement(name: str = "run-1", where: Circumstances = EARLIER) -> Measurement:
     """Three runs of one benchmark."""
-    empty = Results("2 cores", {}, []).with_store("mysql", "a server")
-    return empty.with_rows("mysql", "run-1", rows_of("mysql", "run-1", RUNS))
+    return Measurement.of_runs("mysql", name, where, RUNS)
 
 
 def test_page_shows_medians_and_goals() -> None:
     """The page has a row per figure, which says whether the goal is reached; details are left out."""
-    text = page(results())
-    assert "## mysql\n\na server.\n" in text
+    text = page(Results([measurement()]))
+    assert "## mysql\n\na server. Measured on 2026-05-30 at commit `1234567` on 2 cores.\n" in text
     assert (
         "| `run-1` | run, 1 process | 17,000 | 16,000 | 19,000 | events/s | 3 | >= 18,000 | **no** |"
         in text
@@ -39,15 +41,35 @@ def test_page_shows_medians_and_goals() -> None:
 
 def test_lines_say_what_is_not_reached() -> None:
     """In a terminal what falls short stands out."""
-    slow, idle, _ = map(line, results().rows)
+    slow, idle, _ = (line("mysql", row) for row in measurement().rows)
     assert slow.endswith("goal >= 18,000, NOT REACHED")
     assert idle.endswith("goal <= 1")
 
 
 def test_results_come_back_from_json() -> None:
     """What was kept as JSON is what was measured."""
-    known = json.loads(results().to_json())
-    assert Results("2 cores", {}, []).with_earlier(known) == results()
+    results = Results([measurement(), measurement("run-2", LATER)])
+    assert Results.from_json(results.to_json()) == results
+
+
+def test_numbers_keep_their_circumstances() -> None:
+    """What was measured at other times, elsewhere or of other code stands in a table of its own."""
+    results = Results()
+    for name, where in [("run-2", EARLIER), ("run-1", EARLIER), ("create-1", LATER)]:
+        results = results.joined_by(measurement(name, where))
+    latter, former = page(results).split("\n## mysql\n")[1].split(str(EARLIER))
+    assert latter.startswith(f"\n{LATER}\n")
+    assert latter.count("`create-1`") == 2
+    assert "`run-" not in latter
+    assert former.count("`run-1`") == former.count("`run-2`") == 2
+
+
+def test_a_measurement_replaces_the_same() -> None:
+    """What is measured anew has the new circumstances; what went wrong has no number at all."""
+    renewed = Results([measurement()]).joined_by(measurement(where=LATER))
+    assert renewed.measurements == [measurement(where=LATER)]
+    wrong = Measurement.of_runs("mysql", "run-1", LATER, [])
+    assert renewed.joined_by(wrong).measurements == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from benchmarks import instances, overload
+from benchmarks import overload
 from benchmarks.children import Ready, alone, together
 from benchmarks.figures import VerificationError
 from benchmarks.instances import Job, Record, Sample, perform
@@ -44,14 +44,11 @@ def test_all_called_once(store: Store, queue: Queue) -> None:
     assert sorted(record.numbers) == [0, 1, 2]
 
 
-def test_lost_events_are_noticed(
-    store: Store, queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lost_events_are_noticed(store: Store, queue: Queue) -> None:
     """An event that is never called is missed, in the end."""
-    monkeypatch.setattr(instances, "DEADLINE_SECONDS", 0.2)
     create(queue, 0, 1)
     with pytest.raises(VerificationError, match="2 of 3 events called, 2 calls"):
-        perform(store, Job(events=3), queue=queue)
+        perform(store, Job(events=3, deadline_seconds=0.2), queue=queue)
 
 
 def test_second_calls_are_noticed(store: Store, queue: Queue) -> None:

@@ -87,8 +87,11 @@ def test_an_instance_that_is_stuck_leaves_work_to_others(backend: FaultyBackend)
     gate, calls = threading.Event(), Calls()
     with Queue(config=memory_config(), backend=backend) as producer:
         producer.create_many([("t", producer.now() - timedelta(seconds=1))] * 1_000)
-    stuck = Queue({"t": lambda _: gate.wait(PATIENCE_SECONDS)}, memory_config(), backend=backend)
-    with stuck:
+
+    def hang(_: Event) -> None:
+        assert gate.wait(PATIENCE_SECONDS)
+
+    with Queue({"t": hang}, memory_config(), backend=backend):
         with Queue({"t": calls}, memory_config(), backend=backend):
             calls.wait_for(500)
         gate.set()
