@@ -8,7 +8,7 @@ In the folder of this file, with a configuration like {"backend": "sqlite", "pat
 """
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from futurama import Event, EventStatus, GiveUp, TriggerResult
 
@@ -21,15 +21,16 @@ def greet(event: Event) -> None:
 
 
 async def poll(event: Event) -> TriggerResult | None:
-    """A coroutine function: a thousand may wait at once. Comes back until nothing is left."""
+    """A coroutine function: a thousand may wait at once. Comes back until nothing is left.
+
+    For a few times: each counts as an attempt, of which there are 19 unless the configuration says otherwise.
+    """
     await asyncio.sleep(0.1)
     left = event.data["left"] - 1
     print(f"polled, {left} left", flush=True)
     if not left:
         return None
-    return TriggerResult(
-        EventStatus.RETRY, datetime.now(UTC) + timedelta(seconds=1), {"left": left}
-    )
+    return TriggerResult(EventStatus.RETRY, timedelta(seconds=1), {"left": left})
 
 
 TRIGGERS = {"greet": greet, "poll": poll}

@@ -187,8 +187,12 @@ async def _called(trigger: BoundTrigger, event: Event) -> object:
 def _log_failure(verdict: Verdict, outcome: object) -> None:
     claim, due = verdict.settlement.claim, verdict.settlement.due
     is_surprise = isinstance(outcome, BaseException) and not isinstance(outcome, GiveUp | TryAgain)
+    if verdict.ending is Ending.BURIED:
+        level = logging.ERROR
+    else:  # a trigger that returns RETRY does what it was written for
+        level = logging.WARNING if isinstance(outcome, BaseException) else logging.INFO
     _log.log(
-        logging.ERROR if verdict.ending is Ending.BURIED else logging.WARNING,
+        level,
         "event %s (%s), attempt %d: %s; %s",
         claim.id,
         claim.trigger_type,

@@ -36,6 +36,7 @@ from futurama.triggers import BoundTrigger, close_all
 __all__ = ["Ended", "Scheduler"]
 
 _log = logging.getLogger("futurama.scheduler")
+_statistics_log = logging.getLogger("futurama.statistics")
 
 _UNTOUCHED_SHARE = 0.25
 """No call starts in this last part of a lease: room for clocks and pauses that we cannot see."""
@@ -436,5 +437,7 @@ class Scheduler:
         now_us = self._runtime.monotonic_us()
         if now_us >= self._next_stats_us:
             self._next_stats_us = now_us + int(interval * 1e6)
-            _log.info("statistics of %s: %s", self._owner, self._stats.snapshot() | self.snapshot())
+            _statistics_log.info(
+                "statistics of %s: %s", self._owner, self._stats.snapshot() | self.snapshot()
+            )
         return (self._next_stats_us - now_us) / 1e6

@@ -73,5 +73,7 @@ def _log_to_stderr(*, verbose: bool) -> None:
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # Whoever sets stat_interval_sec wants to see them.
+    logging.getLogger("futurama.statistics").setLevel(logging.INFO)
     # It would log every URL with its query, in which secrets travel.
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -147,11 +147,11 @@ def test_failed_calls_are_logged(cli: Cli, spawn: Spawn) -> None:
     assert "event a (http), attempt 1: 'url' must be a string" in instance.finish()[2]
 
 
-def test_verbose_tells_more(cli: Cli, spawn: Spawn) -> None:
-    """With ``--verbose`` the statistics are logged, too."""
+def test_statistics_are_shown(cli: Cli, spawn: Spawn) -> None:
+    """Who sets ``stat_interval_sec`` sees them without asking for more (P7)."""
     path = str(cli.folder / "events.db")
     cli.configure(backend="sqlite", path=path, stat_interval_sec=0.01)
-    loud = spawn("run", "--verbose", "--config", str(cli.config))
+    loud = spawn("run", "--config", str(cli.config))
     loud.line()
     loud.wait_for_error("statistics of")
     loud.send(signal.SIGTERM)

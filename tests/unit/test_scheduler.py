@@ -478,7 +478,7 @@ def test_purging(world: World) -> None:
 
 def test_statistics_are_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """With stat_interval_sec an instance logs its numbers that often."""
-    caplog.set_level(logging.INFO, "futurama.scheduler")
+    caplog.set_level(logging.INFO, "futurama.statistics")
     queue = world.queue(stat_interval_sec=30, queue_name="me")
     queue.advance(timedelta(seconds=100))
     lines = [r.getMessage() for r in caplog.records if "statistics of me" in r.getMessage()]
