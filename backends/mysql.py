@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import ssl as tls
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence, Sized
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
@@ -47,9 +47,8 @@ _MAX_INSERTED_LENGTH = _MIN_PACKET_BYTES - 24 * 1024
 _STATEMENT_MARGIN_BYTES = 8192
 """More than everything in a one-row statement that is not the payload."""
 
-_MAX_IN_LIST = 999
-"""Much longer lists make MySQL and MariaDB scan the whole table, and from 1,000 on MariaDB turns the
-list into a joined subquery (in_predicate_conversion_threshold). Shorter ones cost round trips."""
+_MAX_IN_LIST = 1_000
+"""Much longer lists make MySQL and MariaDB scan the whole table; shorter ones cost round trips."""
 
 _MAX_UPDATED_ROWS = 500
 _MAX_UPDATED_BYTES = 256 * 1024
@@ -57,7 +56,7 @@ _MAX_UPDATED_BYTES = 256 * 1024
 
 _FRESH_SECONDS = 1.0
 """A connection that was used a moment ago is taken for good: a ping costs a call a round trip. If the
-server has closed it since, one call fails without having changed anything."""
+server has closed it since, what only reads is repeated, and a transaction fails without a change."""
 
 _DRIVERS = {
     "pymysql": ("futurama.backends.sql.pymysql_driver", "mysql"),
@@ -65,7 +64,19 @@ _DRIVERS = {
 }
 """Value of the key ``driver`` -> (module with a class ``Driver``, extra that installs it)."""
 
+_CREATE_OWNERS = f"""CREATE TABLE IF NOT EXISTS {OWNERS_TABLE} (
+    id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    name VARBINARY({MAX_OWNER_BYTES}) NOT NULL UNIQUE
+) ENGINE=InnoDB"""
+
+_TOKEN = f"BINARY({len(NO_TOKEN)}) NOT NULL DEFAULT X'{NO_TOKEN.hex()}'"
+_OWNER = f"INT NOT NULL DEFAULT {NOBODY}"
+"""The types of these columns."""
+
 _SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
+
+_KEEP_LISTS = "/*M!100409 , in_predicate_conversion_threshold = 0 */"
+"""Else MariaDB turns an IN list of 1,000 keys into a joined subquery; MySQL takes this for a comment."""
 
 
 class MySQLBackend(SQLBackend):
@@ -114,6 +125,7 @@ class MySQLDialect(ServerDialect):
     name = "mysql"
     max_in_list = _MAX_IN_LIST
     max_data_bytes = _MAX_MEDIUMBLOB_BYTES
+    locks_by_id = True
     _settings: MySQLSettings
 
     def __init__(self, settings: MySQLSettings) -> None:
@@ -146,6 +158,7 @@ class MySQLDialect(ServerDialect):
                 cursor.execute(
                     f"SET SESSION sql_mode = '{_SQL_MODE}', time_zone = '+00:00', "
                     f"innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"
+                    f"{_KEEP_LISTS}"
                 )
                 cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         except BaseException:
@@ -211,10 +224,7 @@ class MySQLDialect(ServerDialect):
                 table_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
                 version INT NOT NULL
             ) ENGINE=InnoDB""",
-            f"""CREATE TABLE IF NOT EXISTS {OWNERS_TABLE} (
-                id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-                name VARBINARY({MAX_OWNER_BYTES}) NOT NULL UNIQUE
-            ) ENGINE=InnoDB""",
+            _CREATE_OWNERS,
             f"""CREATE TABLE IF NOT EXISTS `{table_name}` (
                 id VARBINARY({MAX_ID_BYTES}) NOT NULL PRIMARY KEY,
                 trigger_type VARBINARY({MAX_TYPE_BYTES}) NOT NULL,
@@ -222,14 +232,27 @@ class MySQLDialect(ServerDialect):
                 due {time} NULL,
                 attempt INT NOT NULL DEFAULT 0,
                 lost BOOL NOT NULL DEFAULT FALSE,
-                token BINARY({len(NO_TOKEN)}) NOT NULL DEFAULT {self.literal(NO_TOKEN)},
-                owner INT NOT NULL DEFAULT {NOBODY},
+                token {_TOKEN},
+                owner {_OWNER},
                 created BIGINT NOT NULL,
                 data MEDIUMBLOB NOT NULL,
                 died {time} NULL,
                 reason MEDIUMBLOB NULL,
                 KEY {DUE_INDEX} (due, id)
             ) ENGINE=InnoDB""",
+        )
+
+    def upgrades(self, table_name: str) -> Sequence[Sequence[str]]:
+        """See :class:`Dialect`; the server commits each statement."""
+        return (
+            (
+                _CREATE_OWNERS,
+                f"UPDATE `{table_name}` SET token = {self.literal(NO_TOKEN)} WHERE token IS NULL",  # noqa: S608 -- names only, checked
+                f"""ALTER TABLE `{table_name}`
+                    MODIFY token {_TOKEN},
+                    DROP COLUMN owner,
+                    ADD COLUMN owner {_OWNER} AFTER token""",
+            ),
         )
 
     def _create_database(self) -> str:
@@ -272,12 +295,12 @@ class MySQLDialect(ServerDialect):
         raise BackendSetupError(f"{self.place}: {problem}", backend=self.name)
 
     def is_in(self, column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
-        """The driver expands a list of :meth:`in_lists`, at a tenth of what SQLAlchemy's expansion costs."""
+        """The driver expands what :meth:`in_list` gives it, at a tenth of what SQLAlchemy's expansion costs."""
         return column.bool_op("IN")(sa.bindparam(parameter))
 
-    def in_lists(self, keys: Iterable[bytes]) -> Iterable[list[bytes]]:
+    def in_list(self, keys: list[bytes]) -> Sized:
         """See :class:`Dialect`."""
-        return map(Keys, super().in_lists(keys))
+        return Keys(keys)
 
     def by_id_among_dead(self, table: sa.TableClause) -> Sequence[sa.ColumnElement[Any]]:
         """MariaDB knows that ``due`` is always the same here, unless it is asked to sort by it."""

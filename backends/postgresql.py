@@ -140,6 +140,12 @@ class PostgreSQLSettings(ServerSettings):
     )
 
 
+_CREATE_OWNERS = f"""CREATE TABLE IF NOT EXISTS {OWNERS_TABLE} (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name bytea NOT NULL UNIQUE
+)"""
+
+
 class PostgreSQLBackend(SQLBackend):
     """Events in a table of a PostgreSQL server.
 
@@ -329,10 +335,7 @@ class PostgreSQLDialect(ServerDialect):
                 table_name text NOT NULL PRIMARY KEY,
                 version integer NOT NULL
             )""",
-            f"""CREATE TABLE IF NOT EXISTS {OWNERS_TABLE} (
-                id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-                name bytea NOT NULL UNIQUE
-            )""",
+            _CREATE_OWNERS,
             f"""CREATE TABLE IF NOT EXISTS "{table_name}" (
                 id bytea NOT NULL PRIMARY KEY,
                 trigger_type bytea NOT NULL,
@@ -349,6 +352,22 @@ class PostgreSQLDialect(ServerDialect):
             ) WITH ({storage})""",
             f"""CREATE INDEX IF NOT EXISTS "{table_name}_{DUE_INDEX}"
                 ON "{table_name}" (due, id)""",
+        )
+
+    def upgrades(self, table_name: str) -> Sequence[Sequence[str]]:
+        """See :class:`Dialect`; each is one pass over the table."""
+        no_token = self.literal(NO_TOKEN)
+        return (
+            (
+                _CREATE_OWNERS,
+                f"""ALTER TABLE "{table_name}"
+                    ALTER token TYPE bytea USING coalesce(token, {no_token}),
+                    ALTER token SET DEFAULT {no_token},
+                    ALTER token SET NOT NULL,
+                    ALTER owner TYPE integer USING {NOBODY},
+                    ALTER owner SET DEFAULT {NOBODY},
+                    ALTER owner SET NOT NULL""",
+            ),
         )
 
     def check(self, connection: sa.Connection, table_name: str) -> None:

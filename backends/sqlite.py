@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -22,7 +23,14 @@ from sqlalchemy import event, exc
 from futurama.backend import Finding, Verdict
 from futurama.backends.sql import Dialect, SQLBackend
 from futurama.backends.sql.errors import SQLITE_FAULTS, Fault, driver_error, translate
-from futurama.backends.sql.statements import DUE_INDEX, NO_TOKEN, NOBODY, OWNERS_TABLE, SCHEMA_TABLE
+from futurama.backends.sql.statements import (
+    COLUMNS,
+    DUE_INDEX,
+    NO_TOKEN,
+    NOBODY,
+    OWNERS_TABLE,
+    SCHEMA_TABLE,
+)
 from futurama.errors import BackendSetupError, ConfigError
 from futurama.settings import key
 from futurama.times import from_us, to_us
@@ -34,8 +42,15 @@ _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 _MAX_DATA_BYTES = 512 * 1024 * 1024
 """Half of what SQLite stores in one row unless compiled otherwise (SQLITE_MAX_LENGTH)."""
 
-_MAX_IN_LIST = 900
-"""Together with the other parameters below 999, the limit of SQLite before 3.32."""
+_MAX_VALUES = 32_000 if sqlite3.sqlite_version_info >= (3, 32) else 900
+"""In one statement; with its other parameters below SQLite's limit: 32,766, and before 3.32 999."""
+
+_MAX_ROWS = 1_000
+"""Keys or rows in one statement, if that many values may be: more would save nothing, and the driver
+keeps its last 128 statements, each of which is as large as its list is long."""
+
+_FORMER_TABLE = "futurama_former"
+"""Only within the transaction of an upgrade."""
 
 _READERS = 4
 _LITTLE_SPACE_BYTES = 100 * 1024 * 1024
@@ -119,7 +134,7 @@ class SQLiteDialect(Dialect):
 
     name = "sqlite"
     resolution = timedelta(microseconds=1)
-    max_in_list = _MAX_IN_LIST
+    max_in_list = min(_MAX_ROWS, _MAX_VALUES)
     max_data_bytes = _MAX_DATA_BYTES
 
     def __init__(self, settings: SQLiteSettings) -> None:
@@ -134,7 +149,10 @@ class SQLiteDialect(Dialect):
         """
         writer = self._engine(1, pragmas=[f"synchronous = {self._settings.synchronous}"])
         event.listen(writer, "begin", _begin)
-        return writer, self._engine(_READERS, pragmas=["query_only = ON"])
+        reader = self._engine(_READERS, pragmas=["query_only = ON"])
+        for engine in (writer, reader):
+            event.listen(engine, "before_cursor_execute", _expand_keys, retval=True)
+        return writer, reader
 
     def _engine(self, size: int, *, pragmas: Sequence[str]) -> sa.Engine:
         return sa.create_engine(
@@ -223,6 +241,21 @@ class SQLiteDialect(Dialect):
                 ON "{table_name}" (due, id)""",
         )
 
+    def upgrades(self, table_name: str) -> Sequence[Sequence[str]]:
+        """See :class:`Dialect`; SQLite changes no columns, so each makes a new table."""
+        columns = ", ".join(COLUMNS)
+        former = columns.replace("token", f"coalesce(token, {self.literal(NO_TOKEN)})")
+        former = former.replace("owner", str(NOBODY))
+        return (
+            (
+                f'DROP INDEX IF EXISTS "{table_name}_{DUE_INDEX}"',
+                f'ALTER TABLE "{table_name}" RENAME TO {_FORMER_TABLE}',
+                *self.ddl(table_name),
+                f'INSERT INTO "{table_name}" ({columns}) SELECT {former} FROM {_FORMER_TABLE}',  # noqa: S608 -- names only, checked
+                f"DROP TABLE {_FORMER_TABLE}",
+            ),
+        )
+
     def prepare(self) -> Sequence[str]:
         """Create the file if it is missing, and make it keep a write-ahead log."""
         is_new = not os.path.exists(self.place)
@@ -258,13 +291,21 @@ class SQLiteDialect(Dialect):
                 backend=self.name,
             )
 
+    def is_in(self, column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
+        """One mark, for which :func:`_expand_keys` puts as many as there are keys."""
+        return column.bool_op("IN")(sa.bindparam(parameter))
+
     def insert(
         self, connection: sa.Connection, table_name: str, columns: Sequence[str], rows: list[Any]
     ) -> None:
-        """One prepared statement for all rows."""
-        names, marks = ", ".join(columns), ", ".join(["?"] * len(columns))
-        statement = f'INSERT INTO "{table_name}" ({names}) VALUES ({marks})'  # noqa: S608 -- names only, checked
-        connection.exec_driver_sql(statement, rows)
+        """Statements of many rows, which take two thirds of the time of as many executions."""
+        names, marks = ", ".join(columns), f"({', '.join('?' * len(columns))})"
+        size = min(_MAX_ROWS, _MAX_VALUES // len(columns))
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            values = ", ".join([marks] * len(some))
+            statement = f'INSERT INTO "{table_name}" ({names}) VALUES {values}'  # noqa: S608 -- names only, checked
+            connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
 
     def update(
         self, connection: sa.Connection, table_name: str, columns: Sequence[str], rows: list[Any]
@@ -278,6 +319,18 @@ class SQLiteDialect(Dialect):
 def _begin(connection: sa.Connection) -> None:
     """Take the write lock at once: a transaction that reads first can fail when it writes later."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _expand_keys(
+    _connection: object, _cursor: object, statement: str, parameters: Any, *_: object
+) -> tuple[str, Any]:
+    """A mark for each key of the list behind IN, at a tenth of what SQLAlchemy's expansion costs."""
+    if " IN ?" not in statement:
+        return statement, parameters
+    at, keys = next(item for item in enumerate(parameters) if isinstance(item[1], list))
+    marks = ", ".join("?" * len(keys))
+    expanded = (*parameters[:at], *keys, *parameters[at + 1 :])
+    return statement.replace(" IN ?", f" IN ({marks})"), expanded
 
 
 def _check(settings: SQLiteSettings) -> None:

@@ -9,7 +9,7 @@
 * ``pages``: looking at events.
 * ``rows``: reading and writing rows by primary key.
 * ``owners``: numbers for the names of those who claim.
-* ``lower_bound``: where a look at what is due may begin.
+* ``looking``: seeing what is due.
 * ``adding``, ``claiming``, ``settling``: the operations that take more than a few lines.
 * ``backend``: all operations.
 * ``mysql_settings``, ``mysql_values``, ``mysql_driver`` and the drivers ``pymysql_driver`` and

@@ -25,14 +25,12 @@ from futurama.backend import (
     Page,
     Query,
     Settlement,
-    SettlementKind,
     State,
     check_payload,
 )
 from futurama.backends.sql.adding import Adding
 from futurama.backends.sql.claiming import Claiming
 from futurama.backends.sql.dialect import Dialect
-from futurama.backends.sql.lower_bound import LowerBound
 from futurama.backends.sql.owners import Owners
 from futurama.backends.sql.pages import Pages
 from futurama.backends.sql.rows import Rows
@@ -42,7 +40,6 @@ from futurama.backends.sql.statements import NO_TOKEN, Statements, check_table_n
 from futurama.backends.sql.transactions import Transactions
 from futurama.errors import ConfigError
 from futurama.events import CancelOutcome, RescheduleOutcome
-from futurama.times import LATEST
 
 __all__ = ["SQLBackend"]
 
@@ -100,7 +97,6 @@ class SQLBackend:
         self._pages = Pages(dialect, self._statements)
         self._rows = Rows(dialect, self._statements)
         self._adding = Adding(dialect, self._transactions, self._rows)
-        self._bound = LowerBound()
         self._owners = Owners(self._transactions, self._statements)
         self._claiming = Claiming(
             dialect,
@@ -108,7 +104,6 @@ class SQLBackend:
             self._statements,
             self._rows,
             owners=self._owners,
-            bound=self._bound,
         )
         self._settling = Settling(dialect, self._transactions, self._statements, self._rows)
         self._opening = threading.Lock()
@@ -169,8 +164,7 @@ class SQLBackend:
             check_payload(event.payload, self.capabilities)
         if not events:
             return []
-        with self._bound.storing(min(event.trigger_time for event in events)):
-            return self._adding.add(events, if_exists)
+        return self._adding.add(events, if_exists)
 
     # -- cancel, reschedule, requeue, purge ----------------------------------------------------
 
@@ -230,9 +224,7 @@ class SQLBackend:
             self._rows.update(connection, changes)
             return outcomes
 
-        times = (move.trigger_time for move in moves if move.trigger_time is not None)
-        with self._bound.storing(min(times, default=LATEST)):
-            return self._transactions.write(work)
+        return self._transactions.write(work)
 
     def requeue(self, ids: Sequence[str], *, now: datetime) -> Sequence[bool]:
         """See :meth:`futurama.backend.EventBackend.requeue`."""
@@ -253,8 +245,7 @@ class SQLBackend:
                 dead.discard(key)
             return results
 
-        with self._bound.storing(now):
-            return self._transactions.write(work)
+        return self._transactions.write(work)
 
     def purge(self, *, before: datetime) -> int:
         """See :meth:`futurama.backend.EventBackend.purge`.
@@ -317,8 +308,7 @@ class SQLBackend:
         """See :meth:`futurama.backend.EventBackend.renew`."""
         if not claims:
             return []
-        with self._bound.storing(lease_until):
-            return self._settling.renew(claims, now=now, lease_until=lease_until)
+        return self._settling.renew(claims, now=now, lease_until=lease_until)
 
     def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
         """See :meth:`futurama.backend.EventBackend.settle`."""
@@ -327,8 +317,7 @@ class SQLBackend:
                 check_payload(settlement.payload, self.capabilities)
         if not settlements:
             return []
-        with self._bound.storing(min(map(_new_due, settlements))):
-            return self._settling.settle(settlements, now=now)
+        return self._settling.settle(settlements, now=now)
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -346,10 +335,3 @@ class SQLBackend:
             state = State.DEAD if is_dead else State.WAITING if is_unclaimed else State.CLAIMED
             counts[state] += number
         return counts
-
-
-def _new_due(settlement: Settlement) -> datetime:
-    """When the event will be due again."""
-    if settlement.kind is SettlementKind.RELEASE:
-        return settlement.claim.due
-    return settlement.due or LATEST

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,6 +24,8 @@ class Dialect(ABC):
         max_in_list: how many keys one statement may list.
         max_table_name: how many letters the name of a table may have.
         max_data_bytes: the longest payload that can be stored.
+        locks_by_id: whether a SELECT that locks had better be given ids than a range of the index on
+            (due, id), because it is slow to pass over what is left there of events that are gone.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Dialect(ABC):
     max_in_list: int
     max_table_name: int = 64
     max_data_bytes: int
+    locks_by_id: bool = False
 
     @abstractmethod
     def make_engines(self) -> tuple[sa.Engine, sa.Engine]:
@@ -59,6 +62,14 @@ class Dialect(ABC):
     @abstractmethod
     def ddl(self, table_name: str) -> Sequence[str]:
         """The statements that create what is missing, each harmless when it is there already."""
+
+    @abstractmethod
+    def upgrades(self, table_name: str) -> Sequence[Sequence[str]]:
+        """For each former version of the schema, from 1 on, the statements that make the next of it.
+
+        They are run in a transaction, and again from the first where the server cannot undo them
+        after an interruption. Old instances must have been stopped.
+        """
 
     @abstractmethod
     def prepare(self) -> Sequence[str]:
@@ -106,11 +117,15 @@ class Dialect(ABC):
             delete = delete.where(self.guard(is_held))
         return delete
 
-    def in_lists(self, keys: Iterable[bytes]) -> Iterable[list[bytes]]:
+    def in_lists(self, keys: Iterable[bytes]) -> Iterable[Sized]:
         """``keys`` sorted, each once, in lists of a length that one statement may have.
 
         Everybody locks in this order, so that two batches wait for each other instead of dying.
         """
         ordered = sorted(set(keys))
         for start in range(0, len(ordered), self.max_in_list):
-            yield ordered[start : start + self.max_in_list]
+            yield self.in_list(ordered[start : start + self.max_in_list])
+
+    def in_list(self, keys: list[bytes]) -> Sized:
+        """These keys as what :meth:`is_in` takes for a parameter."""
+        return keys

@@ -15,8 +15,17 @@ import attrs
 __all__ = ["ENCODERS", "Keys", "Literals", "decode_datetime", "inserted"]
 
 
-class Keys(list[bytes]):
-    """At least one key, to be listed behind IN."""
+@attrs.frozen
+class Keys:
+    """At least one key, to be listed behind IN.
+
+    Not a list itself, because some drivers do not ask ``ENCODERS`` about lists.
+    """
+
+    keys: Sequence[bytes]
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
 
 @attrs.frozen
@@ -59,19 +68,21 @@ def _datetime(instant: datetime, _encoders: object = None) -> str:
 
 
 def _keys(keys: Keys, _encoders: object = None) -> str:
-    return "(X'" + "',X'".join([key.hex() for key in keys]) + "')"
+    return "(X'" + "',X'".join([key.hex() for key in keys.keys]) + "')"
 
 
 def _literals(literals: Literals, _encoders: object = None) -> str:
     return literals.text
 
 
-_LITERALS: Mapping[type, Callable[[Any], str]] = {
-    bytes: _bytes,
-    datetime: _datetime,
-    int: str,
-    bool: lambda value: str(int(value)),
-}
+class _Writers(dict[type, Callable[[Any], str]]):
+    """By type; a class that is not there is written as the nearest that it derives from."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], str]:
+        return self[kind.__mro__[1]]
+
+
+_LITERALS = _Writers({bytes: _bytes, datetime: _datetime, int: lambda value: str(int(value))})
 
 ENCODERS: Mapping[type, Callable[..., str]] = {
     datetime: _datetime,

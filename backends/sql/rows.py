@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,9 @@ from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.statements import INSERTED, Statements
 from futurama.times import ceil_to, floor_to
 
-__all__ = ["Rows", "portions"]
+__all__ = ["Rows", "portions", "tuples"]
+
+_by_id = itemgetter(0)
 
 
 class Rows:
@@ -42,7 +45,7 @@ class Rows:
         """Insert tuples in the order of ``statements.INSERTED``."""
         if rows:
             # In the order of the key, as everybody locks: batches wait instead of dying.
-            self._dialect.insert(connection, self._table_name, INSERTED, sorted(rows, key=_id))
+            self._dialect.insert(connection, self._table_name, INSERTED, sorted(rows, key=_by_id))
 
     def delete(self, connection: sa.Connection, keys: Iterable[bytes]) -> None:
         """Remove the rows with these ids."""
@@ -74,7 +77,10 @@ def portions(rows: list[Any], *, max_rows: int, max_bytes: int) -> Iterator[list
     portion: list[Any] = []
     size = 0
     for row in rows:
-        row_size = sum(len(value) for value in row if isinstance(value, bytes))
+        row_size = 0
+        for value in row:  # in half the time of sum()
+            if isinstance(value, bytes):
+                row_size += len(value)
         if portion and (len(portion) == max_rows or size + row_size > max_bytes):
             yield portion
             portion, size = [], 0
@@ -84,6 +90,8 @@ def portions(rows: list[Any], *, max_rows: int, max_bytes: int) -> Iterator[list
         yield portion
 
 
-def _id(row: tuple[Any, ...]) -> bytes:
-    event_id: bytes = row[0]
-    return event_id
+def tuples(result: sa.CursorResult[Any]) -> Sequence[Any]:
+    """The rows as the driver made them: wrapping them up costs as much as making claims of them."""
+    assert result.cursor is not None, "the statement is a SELECT"
+    with result:
+        return result.cursor.fetchall()

@@ -14,14 +14,15 @@ from futurama.errors import BackendSetupError
 
 __all__ = ["SCHEMA_VERSION", "Schema"]
 
-SCHEMA_VERSION = 1
-"""Raise it with every change of the table, and add the step to :meth:`Schema.migrate`."""
+SCHEMA_VERSION = 2
+"""Raise it with every change of the table, and add the step to each member's ``Dialect.upgrades``."""
 
 
 class Schema:
     """The table of one backend and the version that is recorded for it.
 
-    Safe when several processes open or migrate at once: every step is harmless when repeated.
+    Safe when several processes open or migrate at once, and after one of them was interrupted: every
+    step is harmless when repeated.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class Schema:
         schema = sa.table(SCHEMA_TABLE, sa.column("table_name"), sa.column("version"))
         mine = schema.c.table_name == self._table_name
         self._select_version = sa.select(schema.c.version).where(mine)
+        self._lock_version = self._select_version.with_for_update()
         self._insert_version = sa.insert(schema).values(
             table_name=self._table_name, version=SCHEMA_VERSION
         )
+        self._update_version = sa.update(schema).where(mine).values(version=SCHEMA_VERSION)
 
     def ensure(self, *, create: bool) -> None:
         """Raise unless the schema is there and current; create it first if allowed.
@@ -52,7 +55,8 @@ class Schema:
             raise self._error("is missing; run `futurama migrate`, or set create_schema to true")
         elif version < SCHEMA_VERSION:
             raise self._error(
-                f"has version {version}, this program needs {SCHEMA_VERSION}; run `futurama migrate`"
+                f"has version {version}, this program needs {SCHEMA_VERSION}; stop the instances of "
+                "the former version and run `futurama migrate`, or set create_schema to true"
             )
         elif version > SCHEMA_VERSION:
             raise self._error(
@@ -63,9 +67,16 @@ class Schema:
     def migrate(self) -> Sequence[str]:
         """Bring the schema up to date; return one sentence per change made."""
         changes = list(self._dialect.prepare())
-        if self._version() is None and self._transactions.write(self._create):
+        version = self._version()
+        if version is None:
+            if self._transactions.write(self._create):
+                changes.append(
+                    f"Created the table {self._table_name!r}, schema version {SCHEMA_VERSION}."
+                )
+        elif version < SCHEMA_VERSION and self._transactions.write(self._upgrade):
             changes.append(
-                f"Created the table {self._table_name!r}, schema version {SCHEMA_VERSION}."
+                f"Upgraded the table {self._table_name!r} from schema version {version} to "
+                f"{SCHEMA_VERSION}."
             )
         return changes
 
@@ -78,6 +89,19 @@ class Schema:
         if connection.execute(self._select_version).scalar() is not None:
             return False
         connection.execute(self._insert_version)
+        return True
+
+    def _upgrade(self, connection: sa.Connection) -> bool:
+        """Take every step that is missing; False if another process was faster."""
+        version = connection.execute(self._lock_version).scalar_one()
+        if version >= SCHEMA_VERSION:
+            return False
+        steps = self._dialect.upgrades(self._table_name)
+        for statements in steps[version - 1 :]:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        self._check(connection)
+        connection.execute(self._update_version)
         return True
 
     def _check(self, connection: sa.Connection) -> None:

@@ -136,21 +136,32 @@ class Statements:
         )
         """Locks what may be handed out and shows it; passes over what others have locked."""
 
-        self.claim_candidates = (
-            self._by_due(sa.select(events.id))
-            .where(is_within_horizon, may_be_claimed)
+        self.candidates = (
+            self._by_due(sa.select(events.id, events.due))
+            .where(is_within_horizon)
             .order_by(events.due, events.id)
             .limit(sa.bindparam("limit"))
         )
-        """For servers without SKIP LOCKED: what probably may be handed out, unlocked."""
+        """What may be handed out, unless it is claimed and its lease has not ended; from the index alone."""
 
-        self.claim_by_id = (
-            self._by_id(sa.select(*claimed_columns))
-            .where(by_id, dialect.guard(may_be_claimed))
+        due = (
+            self._by_due(sa.select(events.due))
+            .where(is_within_horizon)
             .order_by(events.due, events.id)
-            .with_for_update()
+            .limit(sa.bindparam("limit"))
+            .subquery()
         )
-        """For servers without SKIP LOCKED: of the candidates, those that still may be."""
+        self.first_and_number = sa.select(sa.func.min(due.c.due), sa.func.count())
+        """Of the candidates: the earliest due, and how many they are."""
+
+        claim_by_id = self._by_id(sa.select(*claimed_columns)).where(
+            by_id, dialect.guard(may_be_claimed)
+        )
+        self.claim_by_id = claim_by_id.with_for_update(skip_locked=True)
+        """The same as ``claim`` for some of the candidates, in any order."""
+
+        self.claim_by_id_in_turn = claim_by_id.with_for_update()
+        """For servers without SKIP LOCKED."""
 
         self.take = (
             sa.update(self.table)

@@ -60,15 +60,26 @@ class Transactions:
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Run ``work``, which must only read, on a connection in autocommit mode.
 
+        If the connection turns out to have ended, ``work`` is called once more, on a new one.
+
         Raises:
             BackendError: translated.
         """
-        _, reader = self._opened()
         try:
-            with reader.connect() as connection:
-                return work(connection)
+            return self._read(work)
+        except exc.SQLAlchemyError as error:
+            fault, _ = self._dialect.fault(error)
+            if fault is not Fault.LOST:
+                raise self._translated(error) from driver_error(error)
+        try:
+            return self._read(work)
         except exc.SQLAlchemyError as error:
             raise self._translated(error) from driver_error(error)
+
+    def _read(self, work: Callable[[sa.Connection], T]) -> T:
+        _, reader = self._opened()
+        with reader.connect() as connection:
+            return work(connection)
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Run ``work`` in a transaction and commit it.

@@ -17,7 +17,7 @@ from futurama.times import EARLIEST
 __all__ = ["BY_DUE", "T0", "claim_all", "event", "events", "explainable", "seconds", "wait_until"]
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
-BY_DUE = {"first_due", "claim", "claim_candidates", "was_taken", "dead_before"}
+BY_DUE = {"first_due", "claim", "candidates", "first_and_number", "was_taken", "dead_before"}
 """Those of the hot statements that go by the due index; the others go by the primary key."""
 
 _A_SECOND_LATER = T0 + timedelta(seconds=1)
@@ -81,7 +81,10 @@ def explainable(backend: SQLBackend, number_of_ids: int) -> dict[str, tuple[str,
     hot = {
         "first_due": statements.first_due,
         "claim": statements.claim,
-        "claim_candidates": statements.claim_candidates,
+        "candidates": statements.candidates,
+        "first_and_number": statements.first_and_number,
+        "claim_by_id": statements.claim_by_id,
+        "claim_by_id_in_turn": statements.claim_by_id_in_turn,
         "take": statements.take,
         "was_taken": statements.was_taken,
         "lock": statements.lock(dialect, "token", "due"),

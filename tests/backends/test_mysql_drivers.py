@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from futurama.backend import NewEvent, Query
 from futurama.backends.mysql import MySQLBackend, MySQLSettings
 from futurama.backends.sql import pymysql_driver
-from futurama.backends.sql.mysql_values import inserted
+from futurama.backends.sql.mysql_values import Keys, inserted
 from futurama.errors import ConfigError, UnknownBackendError
 from tests.backends.conftest import MakeMySQL, skip_without_mysqldb
 from tests.backends.samples import T0, event
@@ -124,6 +124,11 @@ def test_inserts_are_cut_in_time() -> None:
     parts = [each.text for each in inserted(rows, max_length=80)]
     assert ",".join(parts) == ",".join(f"(X'{'00' * size}',{size})" for _, size in rows)
     assert [len(part) <= 80 for part in parts] == [True, True, False, True]
+
+
+def test_keys_are_no_list() -> None:
+    """Some versions of mysqlclient write lists by themselves, without asking how."""
+    assert not isinstance(Keys([b"a"]), list | tuple)
 
 
 # -- PyMySQL's insides ----------------------------------------------------------------------------

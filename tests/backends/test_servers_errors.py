@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -149,17 +150,17 @@ def test_idle_connections_that_the_server_closed_are_replaced_silently(
     assert backend.cancel(["a"]) == [CancelOutcome.CANCELLED]
 
 
-def test_busy_connections_that_the_server_closed_cost_one_call_each_pool(
+def test_busy_connections_that_the_server_closed_cost_writers_one_call(
     site: Site, backend: AnyBackend
 ) -> None:
-    """Whatever was just used is not asked again: a call may fail, without a change, the next does not."""
+    """Whatever was just used is not asked again: reads are repeated, a write may fail without a change."""
     backend.add([event("a")], if_exists="raise")
+    assert backend.count()[State.WAITING] == 1
     for session in site.server.sessions(site.database):
         site.server.end_session(session)
-    for call in (backend.count, lambda: backend.cancel(["b"])):
-        with contextlib.suppress(BackendUnavailableError):
-            call()
     assert backend.count()[State.WAITING] == 1
+    with contextlib.suppress(BackendUnavailableError):
+        backend.cancel(["b"])
     assert backend.cancel(["a"]) == [CancelOutcome.CANCELLED]
 
 
@@ -306,6 +307,24 @@ def test_claim_whose_commit_is_not_answered_is_read_back(proxied: AnyBackend, pr
     claims = claim_all(proxied)
     assert [claim.id for claim in claims] == ["00000", "00001", "00002"]
     assert proxied.settle([Settlement.done(claim) for claim in claims], now=T0) == [True] * 3
+
+
+def test_claim_is_read_back_although_every_connection_has_ended(
+    site: Site, proxied: AnyBackend, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a failover cuts all connections at once, what was committed is found on a new one."""
+    proxied.add(events(3), if_exists="raise")
+    proxied._owners.number_of("me")
+    was_taken = proxied._claiming._was_taken
+
+    def was_taken_after_the_end(parameters: Mapping[str, Any]) -> bool:
+        for session in site.server.sessions(site.database):
+            site.server.end_session(session)
+        return was_taken(parameters)
+
+    monkeypatch.setattr(proxied._claiming, "_was_taken", was_taken_after_the_end)
+    proxy.lose("COMMIT", after_it_was_done=True)
+    assert len(claim_all(proxied)) == 3
 
 
 @pytest.mark.parametrize("is_done", [True, False])

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def test_without_create_schema_a_missing_one_is_an_error(path: str) -> None:
     Path(path).unlink(missing_ok=True)
     assert backend.migrate() == [
         f"Created the file {path}.",
-        "Created the table 'events', schema version 1.",
+        "Created the table 'events', schema version 2.",
     ]
     assert backend.migrate() == []
     backend.open()
@@ -224,24 +224,50 @@ def test_every_hot_statement_uses_an_index(sqlite: SQLiteBackend, number: int) -
     """Due statements walk the due index in order, the others look up ids; nothing is sorted."""
     sqlite.add(events(number), if_exists="raise")
     sqlite._transactions.write(lambda c: c.exec_driver_sql("ANALYZE"))
-    for name, (sql, parameters) in explainable(sqlite, 900).items():
+    for name, (sql, parameters) in explainable(sqlite, sqlite._dialect.max_in_list).items():
         plan = _explain(sqlite, sql, parameters)
-        assert "SCAN" not in plan.replace("SCAN CONSTANT", ""), (name, plan)
+        for scan_of_no_table in ("SCAN CONSTANT", "SCAN anon_1"):
+            plan = plan.replace(scan_of_no_table, "")
+        assert "SCAN" not in plan, (name, plan)
         assert "TEMP B-TREE" not in plan, (name, plan)
         assert ("events_due_id" in plan) is (name in BY_DUE), (name, plan)
 
 
+def _work_in_long_batches(backend: SQLiteBackend) -> None:
+    many = events(2 * backend._dialect.max_in_list + 1)
+    assert set(backend.add(many, if_exists="raise")) == {AddOutcome.ADDED}
+    assert set(backend.add(many, if_exists="keep")) == {AddOutcome.ADDED}
+    moves = [Move(id=each.id, payload=b"new") for each in many]
+    assert set(backend.reschedule(moves)) == {RescheduleOutcome.RESCHEDULED}
+    claims = claim_all(backend)
+    assert [claim.id for claim in claims] == [each.id for each in many]
+    assert all(backend.settle([Settlement.retry(claim, T0) for claim in claims], now=T0))
+    assert set(backend.cancel([each.id for each in many])) == {CancelOutcome.CANCELLED}
+
+
 def test_batches_longer_than_a_statement_may_be(sqlite: SQLiteBackend) -> None:
     """More ids than one list may have still are one call."""
-    many = events(2 * sqlite._dialect.max_in_list + 1)
-    assert set(sqlite.add(many, if_exists="raise")) == {AddOutcome.ADDED}
-    assert set(sqlite.add(many, if_exists="keep")) == {AddOutcome.ADDED}
-    moves = [Move(id=each.id, payload=b"new") for each in many]
-    assert set(sqlite.reschedule(moves)) == {RescheduleOutcome.RESCHEDULED}
-    claims = claim_all(sqlite)
-    assert [claim.id for claim in claims] == [each.id for each in many]
-    assert all(sqlite.settle([Settlement.retry(claim, T0) for claim in claims], now=T0))
-    assert set(sqlite.cancel([each.id for each in many])) == {CancelOutcome.CANCELLED}
+    _work_in_long_batches(sqlite)
+
+
+def test_batches_longer_than_an_old_library_takes(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite before 3.32 takes 999 parameters, and gets no more."""
+    connect = SQLiteDialect._connect
+
+    def connect_to_old(self: SQLiteDialect, pragmas: Sequence[str]) -> sqlite3.Connection:
+        connection = connect(self, pragmas)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+        return connection
+
+    monkeypatch.setattr(SQLiteDialect, "_connect", connect_to_old)
+    monkeypatch.setattr(SQLiteDialect, "max_in_list", 900)
+    monkeypatch.setattr("futurama.backends.sqlite._MAX_VALUES", 900)
+    backend = SQLiteBackend(SQLiteSettings(path=path))
+    backend.open()
+    _work_in_long_batches(backend)
+    backend.close()
 
 
 # -- processes ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Most would be the same mistakes on any other database; on this one they are foun
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -303,7 +303,7 @@ class DeletesWithoutCase(OnSQLite):
 class CutsLongLists(OnSQLite):
     """Ids beyond what one statement may list are left out."""
 
-    def in_lists(self, keys: Iterable[bytes]) -> Iterator[list[bytes]]:
+    def in_lists(self, keys: Iterable[bytes]) -> Iterator[Sized]:
         yield next(iter(super().in_lists(keys)), [])
 
 
