@@ -86,7 +86,7 @@ class Claiming:
             lambda connection: (
                 looking.look(connection, horizon, limit)
                 if self._locks_by_id()
-                else Sight(looking.first_due(connection))
+                else Sight(looking.first_due(connection, horizon))
             )
         )
         first = sight.first
@@ -104,7 +104,7 @@ class Claiming:
             "owner": self._owners.number_of(owner),
             "lease_until": self._dialect.encode_time(lease_until),
         }
-        handed_out = self._hand_out(parameters, sight)
+        handed_out = self._hand_out(parameters, sight, horizon)
         was_full = self.skips_locked and len(handed_out.rows) == limit
         looking.expect(handed_out.next_due, was_full=was_full)
         return ClaimBatch(
@@ -115,15 +115,17 @@ class Claiming:
     def _locks_by_id(self) -> bool:
         return self._dialect.locks_by_id or not self.skips_locked
 
-    def _hand_out(self, parameters: Mapping[str, Any], sight: Sight) -> _HandedOut:
+    def _hand_out(
+        self, parameters: Mapping[str, Any], sight: Sight, horizon: datetime
+    ) -> _HandedOut:
         result = _HandedOut()
 
         def work(connection: sa.Connection) -> _HandedOut:
             nonlocal result
             result = _HandedOut()
             rows = self._take(connection, parameters, sight)
-            # From the beginning: something may have been stored before what the look has seen.
-            result = _HandedOut(rows, self._looking.first_due(connection))
+            # Looked for anew: something may have been stored before what the look has seen.
+            result = _HandedOut(rows, self._looking.first_due(connection, horizon))
             return result
 
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -9,9 +10,9 @@ import attrs
 import sqlalchemy as sa
 
 from futurama.backends.sql.dialect import Dialect
+from futurama.backends.sql.lower_bound import LowerBound
 from futurama.backends.sql.rows import Rows, tuples
 from futurama.backends.sql.statements import Statements
-from futurama.times import EARLIEST
 
 __all__ = ["Looking", "Sight"]
 
@@ -38,6 +39,7 @@ class Looking:
         self._dialect = dialect
         self._statements = statements
         self._rows = rows
+        self._bound = LowerBound()
         self._next_due: datetime | None = None
         self._was_full = False
 
@@ -48,10 +50,10 @@ class Looking:
 
     def look(self, connection: sa.Connection, horizon: datetime, limit: int) -> Sight:
         """See what is first and, if that is due at ``horizon``, the ids of at most so many."""
-        lower = EARLIEST
+        lower = self._bound.get()
         parameters = {"horizon": self._rows.down(horizon), "limit": limit}
         if self._next_due is None or self._next_due > horizon:
-            first = self.first_due(connection)
+            first = self.first_due(connection, horizon)
             if first is None or first > horizon:
                 return Sight(first)
             lower = first
@@ -64,12 +66,15 @@ class Looking:
                 return Sight(self._dialect.decode_time(first_due), is_full=True)
         found = tuples(connection.execute(self._statements.candidates, parameters))
         if not found:  # somebody else was faster
-            return Sight(self.first_due(connection))
+            return Sight(self.first_due(connection, horizon))
         ids = [event_id for event_id, _ in found]
         return Sight(self._dialect.decode_time(found[0][1]), len(ids) == limit, ids)
 
-    def first_due(self, connection: sa.Connection) -> datetime | None:
-        """The earliest due of all."""
-        parameters = {"lower": self._dialect.encode_time(EARLIEST)}
+    def first_due(self, connection: sa.Connection, horizon: datetime) -> datetime | None:
+        """The earliest due of all, or, where the bound says so, of what lies not far before the horizon."""
+        lower, began = self._bound.get(), time.monotonic()
+        parameters = {"lower": self._dialect.encode_time(lower)}
         due = connection.execute(self._statements.first_due, parameters).scalar()
-        return None if due is None else self._dialect.decode_time(due)
+        first = None if due is None else self._dialect.decode_time(due)
+        self._bound.learn(lower, first, horizon=horizon, seconds=time.monotonic() - began)
+        return first
