@@ -297,9 +297,10 @@ class Scheduler:
         except BackendError as exc:
             return self._claim_health.failed(exc)
         self._claim_health.worked()
-        self._stats.count("claimed", len(batch.claims))
-        self._held.add(batch.claims, lease_end_us=asked_us + self._lease_us)
-        self._workers.wake()
+        if batch.claims:
+            self._stats.count("claimed", len(batch.claims))
+            self._held.add(batch.claims, lease_end_us=asked_us + self._lease_us)
+            self._workers.wake()
         if len(batch.claims) == room:
             self._claim_size.was_filled(
                 now_us=self._runtime.monotonic_us(), waiting=self._held.waiting

@@ -77,7 +77,7 @@ class LocksCandidatesUnseen(OnMySQL):
 
     rewrites = (
         (r" SKIP LOCKED", " NO SUCH CLAUSE"),
-        (r"^(SELECT .*data FROM .* IN %\(ids\)s\)) AND .* (ORDER BY .* FOR UPDATE)$", r"\1 \2"),
+        (r"^(SELECT .*data FROM .* IN %\(ids\)s\)) AND .* FOR UPDATE$", r"\1 FOR UPDATE"),
         _CONDITION_OF_TAKE,
     )
     late = "SELECT .* FOR UPDATE"
