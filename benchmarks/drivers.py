@@ -70,16 +70,24 @@ class MySQL(Driver):
 
     def connect(self) -> Any:
         """See :class:`Driver`; READ COMMITTED, as the library has it."""
+        return pymysql.connect(**self._arguments(conversions))
+
+    def _arguments(self, usual: Mapping[Any, Any]) -> dict[str, Any]:
+        """What both drivers take.
+
+        Args:
+            usual: the driver's own conversions, by type.
+        """
         config = self._config
-        return pymysql.connect(
-            host=config["host"],
-            port=config["port"],
-            user=config["username"],
-            password=config["password"],
-            database=config["db_name"],
-            conv={k: v for k, v in conversions.items() if k != FIELD_TYPE.DATETIME},
-            init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-        )
+        return {
+            "host": config["host"],
+            "port": config["port"],
+            "user": config["username"],
+            "password": config["password"],
+            "database": config["db_name"],
+            "conv": {k: v for k, v in usual.items() if k != FIELD_TYPE.DATETIME},
+            "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        }
 
     def copy(self, cursor: Any, table: str) -> None:
         """See :class:`Driver`."""
@@ -125,18 +133,7 @@ class MySQLClient(MySQL):
         import MySQLdb  # noqa: PLC0415 -- has to be built, and only this store needs it
         from MySQLdb.converters import conversions as usual  # noqa: PLC0415 -- likewise
 
-        config = self._config
-        return MySQLdb.connect(
-            host=config["host"],
-            port=config["port"],
-            user=config["username"],
-            password=config["password"],
-            database=config["db_name"],
-            conv={k: v for k, v in usual.items() if k != FIELD_TYPE.DATETIME},
-            init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            charset="utf8mb4",
-            binary_prefix=True,
-        )
+        return MySQLdb.connect(**self._arguments(usual), charset="utf8mb4", binary_prefix=True)
 
 
 class PostgreSQL(Driver):
