@@ -48,8 +48,13 @@ _MAX_ROWS = 1_000
 """Keys or rows of one statement. They are arrays, so the server would take more at once; that would
 save little, and hold up whoever waits for one of the rows."""
 
+_MAX_UPDATED_ROWS = 200
+"""Each key is looked for among all of them."""
+
 _MAX_WRITTEN_BYTES = 16 * 1024 * 1024
 """Payload of one statement with many rows."""
+
+_DEAD_INDEX = "dead"
 
 _MAX_TABLE_NAME = 63 - len(f"_{DUE_INDEX}")
 """PostgreSQL cuts names to 63 bytes without a word, and the index is named after the table."""
@@ -350,8 +355,7 @@ class PostgreSQLDialect(ServerDialect):
                 died timestamptz NULL,
                 reason bytea NULL
             ) WITH ({storage})""",
-            f"""CREATE INDEX IF NOT EXISTS "{table_name}_{DUE_INDEX}"
-                ON "{table_name}" (due, id)""",
+            *_indexes(table_name),
         )
 
     def upgrades(self, table_name: str) -> Sequence[Sequence[str]]:
@@ -367,6 +371,8 @@ class PostgreSQLDialect(ServerDialect):
                     ALTER owner TYPE integer USING {NOBODY},
                     ALTER owner SET DEFAULT {NOBODY},
                     ALTER owner SET NOT NULL""",
+                f'DROP INDEX IF EXISTS "{table_name}_{DUE_INDEX}"',
+                *_indexes(table_name),
             ),
         )
 
@@ -419,15 +425,20 @@ class PostgreSQLDialect(ServerDialect):
     def update(
         self, connection: sa.Connection, table_name: str, columns: Sequence[str], rows: list[Any]
     ) -> None:
-        """One UPDATE joined with the new values."""
-        given = [*columns, "id"]
-        assignments = ", ".join(f"{column} = d.{column}" for column in columns)
-        for some in _portions(rows):
-            statement = (
-                f'UPDATE "{table_name}" AS t SET {assignments} '  # noqa: S608 -- names only, checked
-                f"FROM {_unnested(given)} AS d ({', '.join(given)}) WHERE t.id = d.id"
-            )
-            connection.exec_driver_sql(statement, _transposed(some))
+        """One UPDATE by key; each row takes its values from where its key stands among the keys.
+
+        A join with the values could begin with the table, if the server took it for empty, and
+        would read all of it for each value.
+        """
+        place = "array_position(%s::bytea[], t.id)"
+        assignments = ", ".join(
+            f"{column} = (%s::{_TYPES[column]}[])[{place}]" for column in columns
+        )
+        statement = f'UPDATE "{table_name}" AS t SET {assignments} WHERE t.id = any(%s)'  # noqa: S608 -- names only, checked
+        for some in portions(rows, max_rows=_MAX_UPDATED_ROWS, max_bytes=_MAX_WRITTEN_BYTES):
+            *values, keys = _transposed(some)
+            parameters = [each for column in values for each in (column, keys)]
+            connection.exec_driver_sql(statement, (*parameters, keys))
 
 
 class _BinaryCursor(psycopg.Cursor[Any]):
@@ -468,6 +479,20 @@ class _Connection(psycopg.Connection[Any]):
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+def _indexes(table_name: str) -> Sequence[str]:
+    """Two on (due, id), neither of which a statement can use that does not say whether ``due`` is NULL.
+
+    One for all rows would be chosen for looking up ids, too, and read as a whole, once the table has
+    been vacuumed while it was empty: the server then takes it for empty, however much it grows.
+    """
+    return (
+        f"""CREATE INDEX IF NOT EXISTS "{table_name}_{DUE_INDEX}"
+            ON "{table_name}" (due, id) WHERE due IS NOT NULL""",
+        f"""CREATE INDEX IF NOT EXISTS "{table_name}_{_DEAD_INDEX}"
+            ON "{table_name}" (due, id) WHERE due IS NULL""",
+    )
 
 
 def _refusal(error: BaseException) -> tuple[Fault, str] | None:

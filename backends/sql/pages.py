@@ -52,9 +52,10 @@ class Pages:
     ) -> list[Any]:
         """One more row than the page may have, of the live or of the dead ones."""
         due = self._events.due
-        time, is_in_part = (
-            (self._events.died, due.is_(None)) if is_dead else (due, due.is_not(None))
-        )
+        time = self._events.died if is_dead else due
+        is_in_part: sa.ColumnElement[bool] = due.is_(None) if is_dead else due.is_not(None)
+        if query.ids is not None:
+            is_in_part = self._dialect.guard(is_in_part)
         select = (
             self._statements.stored.where(is_in_part)
             .order_by(time, self._events.id)
