@@ -100,6 +100,7 @@ def test_running_calls_may_end(cli: Cli, spawn: Spawn, number: int) -> None:
     cli.json("create", "hang", "now", "--id", "b")
     wait_until(lambda: cli.json("stats")["claimed"] == 2)
     instance.send(number)
+    wait_until(lambda: cli.json("stats")["waiting"] == 1)  # given back
     (cli.folder / "go-on").touch()
     status, output, errors = instance.finish()
     assert (status, errors) == (0, "")
