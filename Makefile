@@ -2,6 +2,7 @@
 
 VENV ?= .venv
 FLAGS ?=
+MINUTES ?= 30
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -p tests.no_silent_skips
@@ -11,7 +12,7 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadscope
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test test-all lint format types imports unit conformance coverage wheel servers \
-  docs bench constraints clean
+  docs chaos soak bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +60,12 @@ servers: $(BIN)/python # the binaries of the servers that tests start, and the d
 
 docs: $(VENV)/.dev ## renew the page that is made from the code
 	@$(BIN)/python docs/make_configuration.py > docs/configuration.md
+
+chaos: $(VENV)/.dev servers ## every fault at full size, as docs/reliability.md; a quarter of an hour, or e.g. FLAGS="zombies --seed 7"
+	@$(BIN)/python -m tests.faults --markdown docs/reliability.md $(FLAGS)
+
+soak: $(VENV)/.dev servers ## random faults for a long time, and whether anything wears out: MINUTES=30
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(FLAGS)
 
 bench: $(VENV)/.bench servers ## the measured claims, into docs/benchmark-results.md; a quarter of an hour, or e.g. FLAGS="run-1 --store mysql"
 	@$(BIN)/python -m benchmarks --keep docs/performance/results.json \

@@ -270,7 +270,7 @@ class MemoryBackend:
             self._enqueue(row, settlement.due)
         elif settlement.kind is SettlementKind.RELEASE:
             row.attempt -= 1
-            self._enqueue(row, claim.due)
+            self._enqueue(row, settlement.due or claim.due)
         else:
             row.entry, row.died, row.reason = None, now, settlement.reason
         return True

@@ -17,9 +17,17 @@ from sqlalchemy import exc
 
 from futurama.backend import Finding
 from futurama.backends.sql import ServerDialect, SQLBackend
-from futurama.backends.sql.errors import MYSQL_FAULTS, Fault
+from futurama.backends.sql.errors import MYSQL_FAULTS, MYSQL_ROLLED_BACK, Fault, driver_error
+from futurama.backends.sql.foreign import plain_time
+from futurama.backends.sql.hosts import Address, addresses
 from futurama.backends.sql.mysql_diagnosis import diagnose
 from futurama.backends.sql.mysql_driver import MySQLDriver
+from futurama.backends.sql.mysql_session import (
+    RefusedError,
+    refuse_unless_writable,
+    server_variables,
+    set_up,
+)
 from futurama.backends.sql.mysql_settings import MySQLSettings
 from futurama.backends.sql.mysql_values import Keys, inserted
 from futurama.backends.sql.rows import portions
@@ -73,11 +81,6 @@ _TOKEN = f"BINARY({len(NO_TOKEN)}) NOT NULL DEFAULT X'{NO_TOKEN.hex()}'"
 _OWNER = f"INT NOT NULL DEFAULT {NOBODY}"
 """The types of these columns."""
 
-_SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
-
-_KEEP_LISTS = "/*M!100409 , in_predicate_conversion_threshold = 0 */"
-"""Else MariaDB turns an IN list of 1,000 keys into a joined subquery; MySQL takes this for a comment."""
-
 
 class MySQLBackend(SQLBackend):
     """Events in a table of a MySQL or MariaDB server.
@@ -129,8 +132,9 @@ class MySQLDialect(ServerDialect):
     _settings: MySQLSettings
 
     def __init__(self, settings: MySQLSettings) -> None:
-        place = f"{settings.username}@{settings.host}:{settings.port}/{settings.db_name}"
-        super().__init__(settings, place)
+        super().__init__(
+            settings, addresses(settings), username=settings.username, db_name=settings.db_name
+        )
         self.resolution = timedelta(microseconds=1) if settings.mysql6 else timedelta(seconds=1)
         self._driver = _make_driver(settings)
         self.url = self._driver.url
@@ -143,24 +147,29 @@ class MySQLDialect(ServerDialect):
         self._driver.load_certificates()
         return engines
 
-    def _connect(self, *, autocommit: bool, use_database: bool = True) -> Any:
+    def _connect(self, *, address: Address, autocommit: bool, use_database: bool = True) -> Any:
         settings = self._settings
         database = settings.db_name if use_database else None
         try:
-            connection = self._driver.connect(database=database, autocommit=autocommit)
+            connection = self._driver.connect(address, database=database, autocommit=autocommit)
         except RuntimeError as error:  # the package cryptography is missing
             raise BackendSetupError(f"{self.place}: {error}", backend=self.name) from error
         try:
             with connection.cursor() as cursor:
                 if settings.ssl:
                     self._check_encryption(cursor)
-                wait = settings.lock_wait_timeout_sec
-                cursor.execute(
-                    f"SET SESSION sql_mode = '{_SQL_MODE}', time_zone = '+00:00', "
-                    f"innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"
-                    f"{_KEEP_LISTS}"
+                variables = server_variables(cursor)
+                if self.has_several_hosts:
+                    refuse_unless_writable(cursor, variables)
+                set_up(
+                    cursor,
+                    variables,
+                    lock_wait_seconds=settings.lock_wait_timeout_sec,
+                    silence_seconds=None if autocommit else settings.read_timeout_sec,
                 )
-                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        except RefusedError as error:
+            connection.close()
+            raise self._driver.module.OperationalError(*error.args) from None
         except BaseException:
             connection.close()
             raise
@@ -191,19 +200,27 @@ class MySQLDialect(ServerDialect):
         if isinstance(code, int) and code in MYSQL_FAULTS:
             return MYSQL_FAULTS[code]
         classes = self._driver.module
+        if not isinstance(code, int) and isinstance(
+            error, classes.InterfaceError | classes.InternalError
+        ):
+            return MYSQL_FAULTS[0]  # the driver has lost track of what the server says
         if isinstance(error, classes.DataError | classes.IntegrityError):
             return Fault.REJECTED, "the server refuses a value"
         if isinstance(error, classes.ProgrammingError | classes.NotSupportedError):
             return Fault.SETUP, "the server refuses a statement"
         return Fault.UNAVAILABLE, "the server failed"
 
+    def is_rolled_back(self, error: BaseException) -> bool:
+        """See :class:`Dialect`."""
+        return driver_error(error).args[:1] in {(code,) for code in MYSQL_ROLLED_BACK}
+
     def encode_time(self, instant: datetime) -> datetime:
         """As it is: the connection's converters do the rest."""
         return instant
 
     def decode_time(self, value: datetime) -> datetime:
-        """As it is: the connection's converters did the rest."""
-        return value
+        """The connection's converters did the rest."""
+        return plain_time(value)
 
     def now(self, connection: sa.Connection) -> datetime:
         """The server's clock; to the second only where the server knows no more."""
@@ -257,7 +274,10 @@ class MySQLDialect(ServerDialect):
 
     def _create_database(self) -> str:
         name = self._settings.db_name
-        with contextlib.closing(self._connect(autocommit=True, use_database=False)) as connection:
+        connection, _ = self._connect_somewhere(
+            lambda address: self._connect(address=address, autocommit=True, use_database=False)
+        )
+        with contextlib.closing(connection):
             quoted = name.replace("`", "``")
             connection.cursor().execute(f"CREATE DATABASE IF NOT EXISTS `{quoted}`")
         return name

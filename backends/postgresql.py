@@ -17,10 +17,11 @@ import attrs
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
-from psycopg.abc import PQGen
-from psycopg.adapt import AdaptersMap
+from psycopg.abc import Buffer, PQGen
+from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.pq import Format
 from psycopg.types.array import ListBinaryDumper
+from psycopg.types.datetime import TimestamptzBinaryLoader
 from psycopg.waiting import Ready, Wait
 
 from futurama.backend import Finding
@@ -28,14 +29,19 @@ from futurama.backends.sql import ServerDialect, ServerSettings, SQLBackend
 from futurama.backends.sql.errors import (
     POSTGRESQL_FAULTS,
     POSTGRESQL_REFUSALS,
+    POSTGRESQL_ROLLED_BACK,
     Fault,
     IdsTakenError,
+    driver_error,
 )
+from futurama.backends.sql.foreign import ImpossibleTime, plain_time
+from futurama.backends.sql.hosts import Address, addresses
 from futurama.backends.sql.postgresql_diagnosis import diagnose
 from futurama.backends.sql.rows import portions
 from futurama.backends.sql.statements import DUE_INDEX, NO_TOKEN, NOBODY, OWNERS_TABLE, SCHEMA_TABLE
 from futurama.errors import BackendSetupError
 from futurama.settings import key
+from futurama.times import EARLIEST, LATEST
 
 __all__ = ["PostgreSQLBackend", "PostgreSQLDialect", "PostgreSQLSettings"]
 
@@ -204,8 +210,9 @@ class PostgreSQLDialect(ServerDialect):
     _settings: PostgreSQLSettings
 
     def __init__(self, settings: PostgreSQLSettings) -> None:
-        place = f"{settings.username}@{settings.host}:{settings.port}/{settings.db_name}"
-        super().__init__(settings, place)
+        super().__init__(
+            settings, addresses(settings), username=settings.username, db_name=settings.db_name
+        )
 
     def is_closed(self, connection: _Connection, idle_seconds: float) -> bool:
         """Whether there is something to read, although nothing was asked.
@@ -216,12 +223,14 @@ class PostgreSQLDialect(ServerDialect):
         poll.register(connection.fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
-    def _connect(self, *, autocommit: bool, database: str | None = None) -> psycopg.Connection[Any]:
+    def _connect(
+        self, *, address: Address, autocommit: bool, database: str | None = None
+    ) -> psycopg.Connection[Any]:
         settings = self._settings
         try:
             connection = _Connection.connect(
-                host=settings.host,
-                port=settings.port,
+                host=address.host,
+                port=address.port,
                 user=settings.username,
                 password=settings.password,
                 dbname=database or settings.db_name,
@@ -240,11 +249,13 @@ class PostgreSQLDialect(ServerDialect):
                 **self._tls(),
             )
         except psycopg.OperationalError as error:
-            if database is None and _refusal(error) is None and self._is_database_missing():
+            if database is None and _refusal(error) is None and self._is_database_missing(address):
                 raise psycopg.errors.InvalidCatalogName(str(error)) from error
             raise
         try:
             connection.patience_seconds = settings.read_timeout_sec
+            if self.has_several_hosts:
+                _refuse_unless_writable(connection)
             variables = self._session(is_for_transactions=not autocommit)
             calls = ", ".join(["set_config(%s, %s, false)"] * len(variables))
             connection.execute(
@@ -277,10 +288,12 @@ class PostgreSQLDialect(ServerDialect):
             "idle_in_transaction_session_timeout": f"{silence}ms",
         }
 
-    def _is_database_missing(self) -> bool:
+    def _is_database_missing(self, address: Address) -> bool:
         """Ask the server: what it says when it refuses a connection is in its own language."""
         try:
-            connection = self._connect(autocommit=True, database=_MAINTENANCE_DATABASE)
+            connection = self._connect(
+                address=address, autocommit=True, database=_MAINTENANCE_DATABASE
+            )
         except psycopg.Error:
             return False
         with contextlib.closing(connection):
@@ -291,7 +304,11 @@ class PostgreSQLDialect(ServerDialect):
 
     def _create_database(self) -> str:
         name = self._settings.db_name
-        connection = self._connect(autocommit=True, database=_MAINTENANCE_DATABASE)
+        connection, _ = self._connect_somewhere(
+            lambda address: self._connect(
+                address=address, autocommit=True, database=_MAINTENANCE_DATABASE
+            )
+        )
         with (
             contextlib.closing(connection),
             contextlib.suppress(
@@ -319,13 +336,17 @@ class PostgreSQLDialect(ServerDialect):
             return Fault.SETUP, "the driver refuses a statement or a key of the configuration"
         return _refusal(error) or (Fault.UNAVAILABLE, "the connection was refused or lost")
 
+    def is_rolled_back(self, error: BaseException) -> bool:
+        """See :class:`Dialect`."""
+        return getattr(driver_error(error), "sqlstate", None) in POSTGRESQL_ROLLED_BACK
+
     def encode_time(self, instant: datetime) -> datetime:
         """As it is."""
         return instant
 
     def decode_time(self, value: datetime) -> datetime:
-        """As it is: sessions are in UTC."""
-        return value
+        """Sessions are in UTC."""
+        return plain_time(value)
 
     def now(self, connection: sa.Connection) -> datetime:
         """The server's clock, not the moment at which a transaction began."""
@@ -441,12 +462,50 @@ class PostgreSQLDialect(ServerDialect):
             connection.exec_driver_sql(statement, (*parameters, keys))
 
 
+class _AnyTimeLoader(TimestamptzBinaryLoader):
+    """Knows times outside the years 1 to 9999, too, and infinity."""
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            is_before = bytes(data)[0] >= _SIGN_BIT
+            return ImpossibleTime.near(EARLIEST if is_before else LATEST)
+
+
+_SIGN_BIT = 0x80
+"""Of the first byte of a number in the order of networks."""
+
+
 class _BinaryCursor(psycopg.Cursor[Any]):
-    """Has results sent as they are instead of as text, which makes payloads twice as long."""
+    """Has results sent as they are instead of as text, which makes payloads twice as long.
+
+    A result with times that Python does not know is read once more, in a slower way.
+    """
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.format = Format.BINARY
+
+    def fetchone(self) -> Any:
+        try:
+            return super().fetchone()
+        except psycopg.DataError:
+            self._read_any_time()
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        try:
+            return super().fetchall()
+        except psycopg.DataError:
+            self._read_any_time()
+            return super().fetchall()
+
+    def _read_any_time(self) -> None:
+        assert self.pgresult is not None, "it has been read in vain"
+        self.adapters.register_loader("timestamptz", _AnyTimeLoader)
+        self._tx = Transformer(self)
+        self._tx.set_pgresult(self.pgresult)
 
 
 class _Connection(psycopg.Connection[Any]):
@@ -479,6 +538,13 @@ class _Connection(psycopg.Connection[Any]):
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+def _refuse_unless_writable(connection: psycopg.Connection[Any]) -> None:
+    """In recovery this is on as well; libpq asks a standby the same."""
+    answer = connection.execute("SHOW transaction_read_only").fetchone()
+    if answer != ("off",):
+        raise psycopg.errors.ReadOnlySqlTransaction("the server is a standby or read-only")
 
 
 def _indexes(table_name: str) -> Sequence[str]:

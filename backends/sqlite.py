@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Sized
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -23,6 +23,7 @@ from sqlalchemy import event, exc
 from futurama.backend import Finding, Verdict
 from futurama.backends.sql import Dialect, SQLBackend
 from futurama.backends.sql.errors import SQLITE_FAULTS, Fault, driver_error, translate
+from futurama.backends.sql.foreign import nearest_instant, nearest_text
 from futurama.backends.sql.statements import (
     COLUMNS,
     DUE_INDEX,
@@ -174,6 +175,7 @@ class SQLiteDialect(Dialect):
             check_same_thread=False,
         )
         try:
+            connection.text_factory = nearest_text  # else text that is not UTF-8 fails the SELECT
             for pragma in pragmas:
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
@@ -206,6 +208,10 @@ class SQLiteDialect(Dialect):
 
     def decode_time(self, value: int) -> datetime:
         """From microseconds since 1970."""
+        return nearest_instant(value)
+
+    def exact_time(self, value: int) -> datetime:
+        """See :class:`Dialect`."""
         return from_us(value)
 
     def now(self, connection: sa.Connection) -> datetime:
@@ -294,6 +300,12 @@ class SQLiteDialect(Dialect):
     def is_in(self, column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
         """One mark, for which :func:`_expand_keys` puts as many as there are keys."""
         return column.bool_op("IN")(sa.bindparam(parameter))
+
+    def in_lists(self, keys: Iterable[Any]) -> Iterable[Sized]:
+        """In any order, as there is but one writer: somebody may have stored text as a key."""
+        distinct = list(dict.fromkeys(keys))
+        for start in range(0, len(distinct), self.max_in_list):
+            yield distinct[start : start + self.max_in_list]
 
     def insert(
         self, connection: sa.Connection, table_name: str, columns: Sequence[str], rows: list[Any]

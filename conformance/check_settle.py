@@ -190,7 +190,7 @@ class SettleChecks(SuiteBase):
         self.prove(program)
 
     def test_settle_release(self) -> None:
-        """Due and attempt are as if there had been no claim, renewals and expired leases included."""
+        """Due and attempt are as if there had been no claim, or the due is the one of the report."""
 
         def program(run: Lockstep, draw: Draw) -> None:
             waiting(run, "a", due=draw(st.integers(0, 5)))
@@ -199,7 +199,8 @@ class SettleChecks(SuiteBase):
                 claims = run.claim(now=at(run, 6), lease_until=at(run, 20))
             if draw(st.booleans()):
                 run.renew(claims, now=at(run, 0), lease_until=at(run, 30))
-            run.settle([Settlement.release(claim) for claim in claims], now=at(run, 1))
+            later = draw(st.none() | st.builds(at, st.just(run), st.integers(0, 12)))
+            run.settle([Settlement.release(claim, later) for claim in claims], now=at(run, 1))
             run.claim(now=at(run, 9), lease_until=at(run, 20))
 
         self.prove(program)

@@ -172,7 +172,8 @@ _ALL: Final = (
     ),
     Law(
         "settle.release",
-        "release gives back the due and the attempt that the event had before the claim.",
+        "release gives back the attempt that the event had before the claim, and the due unless the "
+        "report has another.",
     ),
     # Cancelling, rescheduling
     Law("cancel.waiting", "A WAITING event that was never lost is removed: CANCELLED."),

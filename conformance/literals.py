@@ -75,7 +75,7 @@ class _Writer:
             SettlementKind.DONE: [],
             SettlementKind.RETRY: [value.due, value.payload],
             SettlementKind.BURY: [value.reason],
-            SettlementKind.RELEASE: [],
+            SettlementKind.RELEASE: [value.due] if value.due else [],
         }
         texts = [self.text(argument) for argument in [value.claim, *arguments[value.kind]]]
         return f"Settlement.{value.kind.value}({', '.join(texts)})"

@@ -232,7 +232,10 @@ def settle(
     elif settlement.kind is SettlementKind.BURY:
         after = attrs.evolve(free, due=None, died=now, reason=settlement.reason)
     else:
-        after = attrs.evolve(free, due=before.due_before_claim, attempt=before.attempt - 1)
+        due = before.due_before_claim
+        if settlement.due is not None:
+            due = round_up(settlement.due, step)
+        after = attrs.evolve(free, due=due, attempt=before.attempt - 1)
     return Decision(after, outcome=True, law=f"settle.{settlement.kind.value}")
 
 

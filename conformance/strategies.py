@@ -187,6 +187,7 @@ class Values:
         return st.one_of(
             st.just(Settlement.done),
             st.just(Settlement.release),
+            st.builds(_release, self.mostly_near),
             st.builds(_retry, self.mostly_near, st.none() | self.payloads),
             st.builds(_bury, self.reasons),
         )
@@ -239,6 +240,10 @@ def values_for(capabilities: Capabilities) -> Values:
 
 def _retry(due: datetime, payload: bytes | None) -> Callable[[Claim], Settlement]:
     return lambda claim: Settlement.retry(claim, due, payload)
+
+
+def _release(due: datetime) -> Callable[[Claim], Settlement]:
+    return lambda claim: Settlement.release(claim, due)
 
 
 def _bury(reason: str) -> Callable[[Claim], Settlement]:

@@ -203,7 +203,8 @@ class Settlement:
     Attributes:
         claim: the claim that is reported.
         kind: see the methods.
-        due: RETRY: when the next attempt is due; may lie in the past.
+        due: RETRY: when the next attempt is due; may lie in the past. RELEASE: the same, None: as before
+            the claim.
         payload: RETRY: replaces the payload; None leaves it.
         reason: BURY: why, for people; 0 to :data:`MAX_REASON_BYTES` bytes of UTF-8.
     """
@@ -230,9 +231,13 @@ class Settlement:
         return cls(claim, SettlementKind.BURY, reason=reason)
 
     @classmethod
-    def release(cls, claim: Claim) -> Self:
-        """No call was made: due and attempt are again what they were before the claim."""
-        return cls(claim, SettlementKind.RELEASE)
+    def release(cls, claim: Claim, due: datetime | None = None) -> Self:
+        """No call was made: due and attempt are again what they were before the claim.
+
+        With ``due``, the event waits until then instead.
+        """
+        due = None if due is None else to_utc(due, field="due")
+        return cls(claim, SettlementKind.RELEASE, due=due)
 
 
 @attrs.frozen(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections import deque
@@ -135,7 +136,7 @@ class Batcher(Generic[Item, Result]):
                     self._write([ticket])
                 return
             for ticket in batch:
-                ticket.error, ticket.is_done = exc, True
+                ticket.error, ticket.is_done = _own(exc) if len(batch) > 1 else exc, True
             return
         if len(results) != len(batch):
             bug = ValueError(f"got {len(results)} results for {len(batch)} items")
@@ -149,6 +150,16 @@ class Batcher(Generic[Item, Result]):
 def _give_way() -> None:
     """Let another thread that is ready have the interpreter."""
     time.sleep(0)
+
+
+def _own(error: Exception) -> Exception:
+    """``error`` for one of several callers: one that all of them raise collects all their tracebacks."""
+    try:
+        own = copy.copy(error)
+    except Exception:  # an exception of somebody else's may take no copy
+        return error
+    own.__cause__ = error
+    return own
 
 
 def _interrupted() -> OutcomeUnknownError:

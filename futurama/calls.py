@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 
 from futurama import triggers
@@ -16,6 +19,7 @@ from futurama.errors import GiveUp, TryAgain
 from futurama.events import Event
 from futurama.held import Held, HeldClaims
 from futurama.reports import Report
+from futurama.running import RunningCalls
 from futurama.runtime import Coroutines
 from futurama.stats import Stats
 from futurama.triggers import BoundTrigger, Ending, Verdict
@@ -33,6 +37,7 @@ class Caller:
         capabilities: of the backend.
         keeps_dead_letters: whether to bury what cannot be called; else it is forgotten.
         timer_us: the local timer.
+        running: is told of each call.
         report: takes the reports.
         lets_through: see :meth:`futurama.runtime.Runtime.lets_through`.
     """
@@ -47,6 +52,7 @@ class Caller:
         clock: BackendClock,
         timer_us: Callable[[], int],
         coroutines: Coroutines,
+        running: RunningCalls,
         stats: Stats,
         report: Callable[[Report], None],
         lets_through: Callable[[BaseException], bool],
@@ -58,60 +64,112 @@ class Caller:
         self._clock = clock
         self._timer_us = timer_us
         self._coroutines = coroutines
+        self._running = running
         self._stats = stats
         self._report = report
         self._lets_through = lets_through
 
-    def perform(self, held: Held) -> None:
-        """Make the call that is due, see :meth:`futurama.held.HeldClaims.next`."""
+    def perform(self, held: Held) -> bool:
+        """Make the call that is due, see :meth:`futurama.held.HeldClaims.next`.
+
+        Returns:
+            Whether it was given up before it returned.
+        """
         trigger = held.trigger
         if trigger is not None and trigger.is_async:
             started_us = self._timer_us()
             self._coroutines.submit(partial(self._call_async, held, trigger))
             held.usual.record(self._timer_us() - started_us)
-            return
+            return False
         try:  # what `_abandoning` does, at a fraction of its cost
-            self._call(held, trigger)
+            return self._call(held, trigger)
         except Exception as exc:
             self._abandon(held, exc)
+            return False
 
-    def _call(self, held: Held, trigger: BoundTrigger | None) -> None:
+    def fail(self, held: Held, reason: str) -> datetime | None:
+        """Judge a call that has not returned; return when to try again.
+
+        None: never. Then that is reported here, else the caller has to see to it.
+        """
+        assert held.trigger is not None
+        verdict = self._judge(held, held.trigger.policy, TryAgain(reason))
+        if verdict.ending is Ending.BURIED:
+            self._conclude(held, verdict)
+        return verdict.settlement.due
+
+    def _call(self, held: Held, trigger: BoundTrigger | None) -> bool:
         event = self._event_to_call(held, trigger)
         if event is None or trigger is None:
-            return
+            return False
         outcome: object
         started_us = self._timer_us()
         self._stats.call_started(self._clock.at(started_us) - held.due_us)
+        self._running.begin(held, started_us=started_us, runner=threading.get_ident())
         try:
             outcome = trigger.call(event)
         except BaseException as exc:  # a trigger may raise anything; it must not end the worker
             if self._lets_through(exc):
+                self._running.end(held)
                 raise
             outcome = exc
         held.usual.record(self._timer_us() - started_us)
+        if not self._running.end(held):
+            self._ignore(held, outcome)
+            return True
         if outcome is not None and inspect.isawaitable(outcome):
-            self._coroutines.submit(partial(self._await, held, trigger, outcome))
+            self._running.begin(held, started_us=started_us, runner=None)
+            self._coroutines.submit(partial(self._continue, held, trigger, outcome))
         else:
             self._ended(held, trigger, outcome)
+        return False
 
     async def _call_async(self, held: Held, trigger: BoundTrigger) -> None:
         if self._held.start(held):
             with self._abandoning(held):
                 event = self._event_to_call(held, trigger)
                 if event is not None:
-                    self._stats.call_started(self._clock.now_us() - held.due_us)
-                    await self._await(held, trigger, _called(trigger, event))
+                    started_us = self._timer_us()
+                    self._stats.call_started(self._clock.at(started_us) - held.due_us)
+                    await self._await(held, trigger, _called(trigger, event), started_us)
 
-    async def _await(self, held: Held, trigger: BoundTrigger, call: Awaitable[object]) -> None:
+    async def _continue(self, held: Held, trigger: BoundTrigger, call: Awaitable[object]) -> None:
+        """What a function has returned is made here, if that is not too late."""
+        if self._running.end(held):
+            await self._await(held, trigger, call, held.started_us)
+        else:
+            self._ignore(held, call)
+
+    async def _await(
+        self, held: Held, trigger: BoundTrigger, call: Awaitable[object], started_us: int
+    ) -> None:
         outcome: object
+        self._running.begin(held, started_us=started_us, runner=_current_task())
         try:
             outcome = await call
         except BaseException as exc:  # as above; a call that was cancelled has no result either
             if self._lets_through(exc):
+                self._running.end(held)
                 raise
             outcome = exc
-        with self._abandoning(held):
-            self._ended(held, trigger, outcome)
+        if self._running.end(held):
+            with self._abandoning(held):
+                self._ended(held, trigger, outcome)
+        else:
+            self._ignore(held, outcome)
+
+    def _ignore(self, held: Held, outcome: object) -> None:
+        """The call was given up before: whatever it has returned comes too late."""
+        _log.warning(
+            "event %s (%s), attempt %d returned after %.3f s, when it had been given up: that is "
+            "ignored",
+            held.claim.id,
+            held.claim.trigger_type,
+            held.claim.attempt,
+            (self._timer_us() - held.started_us) / 1e6,
+        )
+        if inspect.iscoroutine(outcome):
+            outcome.close()
 
     @contextmanager
     def _abandoning(self, held: Held) -> Iterator[None]:
@@ -122,6 +180,7 @@ class Caller:
 
     def _abandon(self, held: Held, error: Exception) -> None:
         """After a bug of ours, let the lease end, instead of renewing it for ever."""
+        self._running.end(held)
         if self._lets_through(error):
             raise error
         _log.error(
@@ -161,14 +220,16 @@ class Caller:
             self._report(Report(held, Settlement.done(held.claim), Ending.SUCCEEDED.value))
             return
         policy = self._default_policy if trigger is None else trigger.policy
-        verdict = triggers.judge(
+        self._conclude(held, self._judge(held, policy, outcome), outcome)
+
+    def _judge(self, held: Held, policy: RetryPolicy, outcome: object) -> Verdict:
+        return triggers.judge(
             held.claim,
             outcome,
             policy=policy,
             capabilities=self._capabilities,
             now=self._clock.now(),
         )
-        self._conclude(held, verdict, outcome)
 
     def _conclude(self, held: Held, verdict: Verdict, outcome: object = None) -> None:
         settlement, counter = verdict.settlement, verdict.ending.value
@@ -177,6 +238,13 @@ class Caller:
         if verdict.ending is Ending.BURIED and not self._keeps_dead_letters:
             settlement, counter = Settlement.done(held.claim), "forgotten"
         self._report(Report(held, settlement, counter))
+
+
+def _current_task() -> asyncio.Task[object] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # a runtime that needs no event loop
+        return None
 
 
 async def _called(trigger: BoundTrigger, event: Event) -> object:

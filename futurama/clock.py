@@ -18,7 +18,11 @@ _MAX_READINGS = 10
 _ENOUGH_US = 20_000
 """Readings per sample; each gives a bound, and the best one counts. After this time three will do."""
 
-_SKEW_WORTH_A_WARNING_US = 1_000_000
+_WORTH_A_WARNING_US = 1_000_000
+"""Less would be seen again and again with servers whose clocks show whole seconds."""
+
+_FASTEST_DRIFT = 0.001
+"""Twice the 500 ppm by which a kernel slows a clock down or speeds it up to set it right (adjtimex(2))."""
 
 
 class BackendClock:
@@ -34,6 +38,10 @@ class BackendClock:
     Args:
         read_backend: returns the backend's time, for example ``backend.now``.
         runtime: the local timer, and the local clock for comparison.
+
+    Attributes:
+        skew_us: by how much the backend's clock is ahead of the local clock.
+        jumps: how often the backend's clock has jumped by more than a second.
     """
 
     def __init__(self, read_backend: Callable[[], datetime], runtime: Runtime) -> None:
@@ -41,9 +49,12 @@ class BackendClock:
         self._monotonic_us = runtime.monotonic_us
         self._wall_us = runtime.wall_us
         self._offset_us: int | None = None
+        self._round_trip_us = 0
+        self._known_us = 0
         self._measured_us = 0
         self._warned = False
         self.skew_us = 0
+        self.jumps = 0
 
     def sample(self, *, at_most: int = _MAX_READINGS) -> None:
         """Measure the offset anew; raises what the backend raises, and then keeps the old offset.
@@ -57,8 +68,13 @@ class BackendClock:
             len(readings) < _MIN_READINGS or self._monotonic_us() - began_us < _ENOUGH_US
         ):
             readings.append(self._read())
-        self._offset_us = max(offset_us for _, offset_us, _ in readings)
+        offset_us = max(offset_us for _, offset_us, _ in readings)
         round_trip_us, _, skew_us = min(readings)
+        if self._offset_us is not None:
+            uncertain_us = max(round_trip_us, self._round_trip_us)
+            drift_us = int((began_us - self._known_us) * _FASTEST_DRIFT)
+            self._watch_jumps(offset_us - self._offset_us, uncertain_us + drift_us)
+        self._offset_us, self._round_trip_us, self._known_us = offset_us, round_trip_us, began_us
         self._watch_skew(skew_us, round_trip_us)
 
     @property
@@ -85,10 +101,21 @@ class BackendClock:
         answered_us = self._monotonic_us()
         return answered_us - asked_us, backend_us - answered_us, backend_us - self._wall_us()
 
+    def _watch_jumps(self, jump_us: int, explained_us: int) -> None:
+        """Leases are counted by this clock, so while it jumps two instances may call one event."""
+        if abs(jump_us) > _WORTH_A_WARNING_US + explained_us:
+            self.jumps += 1
+            _log.warning(
+                "the backend's clock has jumped by %+.3f s since it was read last: it was set, another "
+                "server has taken over, or this machine stood still; events are called by that "
+                "clock, and calls under way may be repeated because their leases have jumped, too",
+                jump_us / 1e6,
+            )
+
     def _watch_skew(self, skew_us: int, round_trip_us: int) -> None:
         """Nothing depends on the local wall clock, but people who compare logs should know."""
         self.skew_us = skew_us
-        is_large = abs(skew_us) > _SKEW_WORTH_A_WARNING_US + round_trip_us
+        is_large = abs(skew_us) > _WORTH_A_WARNING_US + round_trip_us
         if is_large and not self._warned:
             _log.warning(
                 "the clock of this machine differs from the backend's by %.3f s; events are called "

@@ -21,6 +21,12 @@ __all__ = ["Config"]
 _YEAR_SEC = 366 * 86_400.0
 """Longer times are mistakes, and would overflow somewhere."""
 
+_MAX_CLAIMED = 100_000
+"""A claim is one transaction, and should take seconds at most; larger statements are refused."""
+
+_MAX_THREADS = 10_000
+"""A Linux process gets about 32,000, and a trigger that hangs may take a second one."""
+
 
 @attrs.frozen(init=False, repr=False)
 class Config:
@@ -60,7 +66,7 @@ class Config:
         maximum=_YEAR_SEC,
     )
     consumer_select_limit: int = settings.key(
-        1000, "most events claimed at once", unit="events", minimum=1
+        1000, "most events claimed at once", unit="events", minimum=1, maximum=_MAX_CLAIMED
     )
     consumer_sleep_msec: float = settings.key(
         100.0,
@@ -87,7 +93,11 @@ class Config:
         7.0, "how long dead letters are kept; 0: not at all", unit="days", minimum=0, maximum=36_500
     )
     max_worker_threads: int = settings.key(
-        16, "triggers that are plain functions called at once", unit="threads", minimum=1
+        16,
+        "triggers that are plain functions called at once",
+        unit="threads",
+        minimum=1,
+        maximum=_MAX_THREADS,
     )
     max_coroutines: int = settings.key(
         1000, "triggers that are coroutine functions called at once", unit="coroutines", minimum=1
@@ -95,6 +105,14 @@ class Config:
     operation_timeout_sec: float = settings.key(
         10.0,
         "how long create, cancel ... repeat while the backend is unavailable",
+        unit="s",
+        minimum=0,
+        maximum=_YEAR_SEC,
+    )
+    trigger_timeout_sec: float = settings.key(
+        0.0,
+        "how long a call of a trigger may take; then it is cancelled or abandoned, and its event is "
+        "called again by the backoff; 0: as long as it likes",
         unit="s",
         minimum=0,
         maximum=_YEAR_SEC,

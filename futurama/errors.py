@@ -19,7 +19,7 @@ Every error shows the offending value and says what to do next. Secrets never ap
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "BackendError",
@@ -39,7 +39,11 @@ __all__ = [
 
 
 class FuturamaError(Exception):
-    """The root of all errors that Futurama raises."""
+    """The root of all errors that Futurama raises; each can be copied and pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The usual way would call __init__ with the text alone.
+        return _remade, (type(self), self.args, self.__dict__)
 
 
 class ConfigError(FuturamaError, ValueError):
@@ -63,11 +67,13 @@ class InvalidEventError(FuturamaError, ValueError):
 
     Attributes:
         field: which part: ``"id"``, ``"trigger_type"``, ``"trigger_time"`` or ``"data"``.
+        index: from ``create_many``: which of the events, counted from 0; else None.
     """
 
-    def __init__(self, message: str, *, field: str) -> None:
+    def __init__(self, message: str, *, field: str, index: int | None = None) -> None:
         super().__init__(message)
         self.field = field
+        self.index = index
 
 
 class EventExistsError(FuturamaError):
@@ -136,3 +142,11 @@ class GiveUp(Exception):  # noqa: N818 -- an instruction from a trigger, not a f
 
 class TryAgain(Exception):  # noqa: N818 -- as above
     """Raise it in a trigger to have the event called again, with this reason and no traceback logged."""
+
+
+def _remade(
+    cls: type[FuturamaError], args: tuple[Any, ...], fields: dict[str, Any]
+) -> FuturamaError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(fields)
+    return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import math
@@ -30,6 +31,8 @@ class Phase(Enum):
     """Its call will not start here."""
     STARTED = auto()
     """Its call has started; it may have ended."""
+    ABANDONED = auto()
+    """Its call may go on, but nobody waits for it: its lease is not renewed any more."""
     FORGOTTEN = auto()
     """It is not held any more."""
 
@@ -44,10 +47,24 @@ class Held:
         lease_end_us: when the claim ends, on the local timer, counted from before it was asked for.
         phase: how far it has come here.
         usual: how long calls of its type usually take.
+        started_us, runner: see :class:`futurama.running.RunningCalls`.
         has_ended: whether how it ended is known here, if not yet to the backend.
     """
 
-    __slots__ = ("claim", "due_us", "has_ended", "lease_end_us", "phase", "trigger", "usual")
+    __slots__ = (
+        "claim",
+        "due_us",
+        "has_ended",
+        "lease_end_us",
+        "phase",
+        "runner",
+        "started_us",
+        "trigger",
+        "usual",
+    )
+
+    started_us: int
+    runner: int | asyncio.Task[object] | None
 
     def __init__(
         self, claim: Claim, trigger: BoundTrigger | None, usual: UsualDuration, lease_end_us: int
@@ -118,13 +135,22 @@ class HeldClaims:
         """Hold ``claims`` and call each when it is due."""
         with self._lock:
             for claim in claims:
-                trigger = self._triggers.get(claim.trigger_type)
-                usual = self._usual.get(claim.trigger_type, self._usual_of_unknown)
-                held = Held(claim, trigger, usual, lease_end_us)
-                self._supersede(self._by_id.get(claim.id))  # a new claim proves the old one lost
-                self._by_id[claim.id] = held
-                self._push(held)
+                self._push(self._hold(claim, lease_end_us))
             self._threads.look_by(self._seconds_to_next())
+
+    def add_withdrawn(self, claims: Iterable[Claim], *, lease_end_us: int) -> Sequence[Held]:
+        """Hold ``claims`` until they are reported, and call none of them."""
+        with self._lock:
+            withdrawn = [self._hold(claim, lease_end_us) for claim in claims]
+            for held in withdrawn:
+                held.phase = Phase.WITHDRAWN
+            return withdrawn
+
+    def holds(self, claim: Claim) -> bool:
+        """Whether this very claim is held."""
+        with self._lock:
+            held = self._by_id.get(claim.id)
+            return held is not None and held.claim is claim
 
     def next(self) -> Held | None:
         """The next claim that is due, waiting for it; None after :meth:`close`.
@@ -233,19 +259,33 @@ class HeldClaims:
                     del self._by_id[held.claim.id]
                 held.phase = Phase.FORGOTTEN
 
+    def abandon(self, held: Held) -> None:
+        """Its call has not returned, and nobody waits for that any more."""
+        with self._lock:
+            if held.phase is Phase.STARTED:
+                held.phase = Phase.ABANDONED
+
     def to_renew(self, *, older_than_us: int) -> Sequence[Held]:
         """The claims whose lease ends before ``older_than_us`` on the local timer, and parked ones."""
         with self._lock:
             return [
                 held
                 for held in self._by_id.values()
-                if held.lease_end_us < older_than_us or held.phase is Phase.PARKED
+                if (held.lease_end_us < older_than_us and held.phase is not Phase.ABANDONED)
+                or held.phase is Phase.PARKED
             ]
 
     def earliest_lease_end_us(self) -> int | None:
-        """When the first lease of all ends, on the local timer."""
+        """When the first lease of all that are renewed ends, on the local timer."""
         with self._lock:
-            return min((held.lease_end_us for held in self._by_id.values()), default=None)
+            return min(
+                (
+                    held.lease_end_us
+                    for held in self._by_id.values()
+                    if held.phase is not Phase.ABANDONED
+                ),
+                default=None,
+            )
 
     def renewed(self, held: Held, *, lease_end_us: int) -> None:
         """The lease now lasts until ``lease_end_us``; a call that waited for this may start."""
@@ -274,6 +314,14 @@ class HeldClaims:
         if former is not None and former.phase is not Phase.STARTED:
             del self._by_id[former.claim.id]
             former.phase = Phase.FORGOTTEN
+
+    def _hold(self, claim: Claim, lease_end_us: int) -> Held:
+        trigger = self._triggers.get(claim.trigger_type)
+        usual = self._usual.get(claim.trigger_type, self._usual_of_unknown)
+        held = Held(claim, trigger, usual, lease_end_us)
+        self._supersede(self._by_id.get(claim.id))  # a new claim proves the old one lost
+        self._by_id[claim.id] = held
+        return held
 
     def _push(self, held: Held) -> None:
         heapq.heappush(self._heap, (held.due_us, next(self._numbers), held))

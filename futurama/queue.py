@@ -32,6 +32,7 @@ from futurama.clock import BackendClock
 from futurama.config import Config
 from futurama.errors import (
     BackendError,
+    BackendUnavailableError,
     EventExistsError,
     InvalidEventError,
     OutcomeUnknownError,
@@ -132,7 +133,7 @@ class Queue:
         self._opened_by = 0
         self._is_stopped = False
         self._stopped_clean = False
-        self._adders: dict[str, Batcher[NewEvent, AddOutcome]] = {
+        self._adders: dict[str, Batcher[NewEvent, AddOutcome | None]] = {
             mode: Batcher(partial(self._add, mode), max_batch=_MAX_BATCH) for mode in _IF_EXISTS
         }
         self._canceller = Batcher(self._cancel_batch, max_batch=_MAX_BATCH)
@@ -248,7 +249,8 @@ class Queue:
             EventExistsError: the id is taken and ``if_exists`` is ``"raise"``.
             BackendUnavailableError: the backend was out of reach for ``operation_timeout_sec``; the
                 wait may be twice as long, plus the backend's own timeouts, behind another write.
-            OutcomeUnknownError: the same, and the event may have been stored or not.
+            OutcomeUnknownError: an answer of the backend was lost, and the event may have been
+                stored or not.
         """
         _check_if_exists(if_exists)
         self._open()
@@ -256,9 +258,8 @@ class Queue:
         if id is not None:
             self._report_first(id)
         outcome = self._adders[if_exists].call(event)
-        if outcome is AddOutcome.REFUSED:
-            raise EventExistsError(event.id)
         self._created([event], [outcome], if_exists)
+        self._raise_refused([event], [outcome])
         return event.id
 
     def create_many(
@@ -275,31 +276,24 @@ class Queue:
             The ids, in order.
 
         Raises:
-            InvalidEventError: one of them cannot be stored; nothing was written.
+            InvalidEventError: one of them cannot be stored, its ``index`` says which; nothing was
+                written.
             EventExistsError: some ids are taken; all other events were stored.
             BackendError: as for :meth:`create`; the first thousands may have been stored. Give ids
                 of your own and ``if_exists="keep"`` to be able to repeat the call.
         """
         _check_if_exists(if_exists)
         self._open()
-        events = [
-            self._new_event(draft if isinstance(draft, Draft) else Draft(*draft))
-            for draft in drafts
-        ]
+        events = [self._draft_at(index, draft) for index, draft in enumerate(drafts)]
         for event in events:
             self._report_first(event.id)
-        refused: list[str] = []
+        outcomes: list[AddOutcome | None] = []
         for start in range(0, len(events), _MAX_BATCH):
             chunk = events[start : start + _MAX_BATCH]
-            outcomes = self._add(if_exists, chunk)
-            refused += [
-                event.id
-                for event, outcome in zip(chunk, outcomes, strict=True)
-                if outcome is AddOutcome.REFUSED
-            ]
-            self._created(chunk, outcomes, if_exists)
-        if refused:
-            raise EventExistsError(*refused)
+            added = self._add_after(start, if_exists, chunk)
+            self._created(chunk, added, if_exists)
+            outcomes += added
+        self._raise_refused(events, outcomes)
         return [event.id for event in events]
 
     def cancel(self, event_id: str) -> CancelOutcome:
@@ -321,7 +315,7 @@ class Queue:
         if ended is not None and ended.is_ours:
             outcome = CancelOutcome.IN_FLIGHT if is_in_doubt else CancelOutcome.CANCELLED
         else:
-            outcome = _in_doubt(self._canceller.call(event_id), is_in_doubt=is_in_doubt)
+            outcome = self._cancel_stored(event_id, is_in_doubt=is_in_doubt)
         if outcome is CancelOutcome.CANCELLED:
             self._stats.count("cancelled")
         return outcome
@@ -417,12 +411,13 @@ class Queue:
         return is_requeued
 
     def stats(self) -> dict[str, Any]:
-        """What this instance has done and holds: ``futurama.stats.COUNTERS``, lateness, clock skew."""
+        """What this instance has done and holds: ``futurama.stats.COUNTERS``, lateness, the clock."""
         held = {"held": 0, "unreported": 0}
         return {
             **self._stats.snapshot(),
             **(held if self._scheduler is None else self._scheduler.snapshot()),
             "clock_skew_ms": self._clock.skew_us / 1000,
+            "clock_jumps": self._clock.jumps,
         }
 
     # -- helpers --------------------------------------------------------------------------------
@@ -465,6 +460,14 @@ class Queue:
             created=created,
         )
 
+    def _draft_at(self, index: int, draft: Draft | tuple[Any, ...]) -> NewEvent:
+        try:
+            return self._new_event(draft if isinstance(draft, Draft) else Draft(*draft))
+        except InvalidEventError as exc:
+            raise InvalidEventError(
+                f"drafts[{index}]: {exc}", field=exc.field, index=index
+            ) from exc
+
     def _creation_time(self) -> datetime:
         """Now, but never twice the same: backends tell a repeated write by it."""
         return from_us(self._runtime.never_twice_us(self._clock.now_us()))
@@ -486,7 +489,7 @@ class Queue:
         return encoded
 
     def _created(
-        self, events: Sequence[NewEvent], outcomes: Sequence[AddOutcome], if_exists: IfExists
+        self, events: Sequence[NewEvent], outcomes: Sequence[AddOutcome | None], if_exists: IfExists
     ) -> None:
         stored = [
             event
@@ -500,6 +503,17 @@ class Queue:
                 self._scheduler.forget_replaced(event.id, event.created)
         if stored:
             self._look_by(min(event.trigger_time for event in stored))
+
+    def _raise_refused(
+        self, events: Sequence[NewEvent], outcomes: Sequence[AddOutcome | None]
+    ) -> None:
+        by_outcome = list(zip(events, outcomes, strict=True))
+        for event, outcome in by_outcome:
+            if outcome is None:
+                raise self._in_doubt_error("creating", event.id)
+        refused = [event.id for event, outcome in by_outcome if outcome is AddOutcome.REFUSED]
+        if refused:
+            raise EventExistsError(*refused)
 
     def _look_by(self, due: datetime) -> None:
         """Something was stored that is due then."""
@@ -518,8 +532,42 @@ class Queue:
         scheduler = self._scheduler
         return None if scheduler is None else scheduler.end_uncalled(event_id, settlement)
 
-    def _add(self, if_exists: IfExists, events: Sequence[NewEvent]) -> Sequence[AddOutcome]:
-        return self._retrying(partial(self._backend.add, events, if_exists=if_exists))
+    def _add(self, if_exists: IfExists, events: Sequence[NewEvent]) -> Sequence[AddOutcome | None]:
+        """One outcome per event; None: refused, perhaps because of itself.
+
+        An earlier try, whose answer was lost, may have stored it, and since then it was changed.
+        """
+        errors: list[BackendError] = []
+        add = partial(self._backend.add, events, if_exists=if_exists)
+        outcomes = self._retrying(add, on_error=errors.append)
+        is_in_doubt = _is_unknown(errors)
+        return [
+            None if is_in_doubt and outcome is AddOutcome.REFUSED else outcome
+            for outcome in outcomes
+        ]
+
+    def _add_after(
+        self, count: int, if_exists: IfExists, events: Sequence[NewEvent]
+    ) -> Sequence[AddOutcome | None]:
+        """Add the next ones after so many of the same call, which are stored whatever happens."""
+        try:
+            return self._add(if_exists, events)
+        except BackendUnavailableError as exc:
+            if not count:
+                raise
+            raise OutcomeUnknownError(
+                f"the first {count} events were stored, the others were not ({exc})",
+                backend=exc.backend,
+            ) from exc
+
+    def _cancel_stored(self, event_id: str, *, is_in_doubt: bool) -> CancelOutcome:
+        """Let the backend cancel; in doubt: an earlier write may have removed the event already."""
+        try:
+            return _in_doubt(self._canceller.call(event_id), is_in_doubt=is_in_doubt)
+        except BackendUnavailableError as exc:
+            if not is_in_doubt:
+                raise
+            raise self._in_doubt_error("cancelling", event_id) from exc
 
     def _cancel_batch(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
         errors: list[BackendError] = []

@@ -25,6 +25,8 @@ _log = logging.getLogger("futurama.reports")
 
 _MAX_BATCH = 1000
 
+_SHOWN = 5
+
 _FULL = 200
 """So many reports are written even if the last ones have just been: a batch of this size costs per
 report little more than a larger one."""
@@ -156,9 +158,9 @@ class Reporter:
         self._held.forget(report.held for report in done)
         for counter, amount in Counter(report.counter for report in done).items():
             self._stats.count(counter, amount)
-        for report, is_ours in zip(batch, accepted, strict=True):
-            if not is_ours:
-                self._refused(report)
+        self._refused(
+            report for report, is_ours in zip(batch, accepted, strict=True) if not is_ours
+        )
         self._on_acknowledged(done)
 
     def _write_alone(self, report: Report) -> None:
@@ -171,30 +173,44 @@ class Reporter:
         """Try again later with what still makes sense."""
         now_us = self._runtime.monotonic_us()
         is_in_doubt = isinstance(error, OutcomeUnknownError)
+        lost = []
         for report in reversed(batch):
             if _may_pass(error) and now_us < report.held.lease_end_us:
                 kept = attrs.evolve(report, is_in_doubt=True) if is_in_doubt else report
                 self._pending.appendleft(kept)
             else:
-                _log.error("cannot report on event %s: %s", report.held.claim.id, error)
-                self.lose([report.held])
+                lost.append(report.held)
+        if lost:
+            _log.error("cannot report on %s; %s", _shown(lost), error)
+            self.lose(lost)
 
-    def _refused(self, report: Report) -> None:
-        if report.is_in_doubt:
-            self._held.forget([report.held])
-            self._stats.count("unconfirmed")
-        else:
-            self.lose([report.held])
+    def _refused(self, reports: Iterable[Report]) -> None:
+        lost = []
+        for report in reports:
+            if report.is_in_doubt:
+                self._held.forget([report.held])
+                self._stats.count("unconfirmed")
+            else:
+                lost.append(report.held)
+        self.lose(lost)
 
     def lose(self, lost: Iterable[Held]) -> None:
         """Give up claims that the backend does not, or will not, accept reports on."""
-        for held in lost:
-            self._held.forget([held])
-            self._stats.count("lost")
+        if gone := list(lost):
+            self._held.forget(gone)
+            self._stats.count("lost", len(gone))
             _log.warning(
-                "the claim on event %s (attempt %d) was lost before it was reported: the event was "
-                "cancelled or replaced, or its lease has ended and it is called again", held.claim.id, held.claim.attempt,
-            )  # fmt: skip
+                "before they were reported, the events were cancelled or replaced, or the leases have "
+                "ended and they are called again: lost %s",
+                _shown(gone),
+            )
+
+
+def _shown(held: Sequence[Held]) -> str:
+    """Claims for the log: an outage ends thousands of them at once."""
+    first = ", ".join(f"{each.claim.id} (attempt {each.claim.attempt})" for each in held[:_SHOWN])
+    more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
+    return f"{len(held)} claim{'s' * (len(held) > 1)}: {first}{more}"
 
 
 def _may_pass(error: Exception) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from futurama.backoff import full_jitter_seconds
-from futurama.errors import BackendError
+from futurama.errors import BackendError, OutcomeUnknownError
 from futurama.runtime import Runtime
 
 __all__ = ["retrying"]
@@ -33,10 +33,12 @@ def retrying(
         on_error: told of each failure.
 
     Raises:
+        OutcomeUnknownError: the answer to one of the tries was lost, and no later one succeeded.
         BackendError: one that says that a repeat makes no sense, or the last one.
     """
     deadline_us = runtime.monotonic_us() + int(timeout * 1e6)
     failures = 0
+    is_in_doubt = False
     while True:
         try:
             return operation()
@@ -45,6 +47,18 @@ def retrying(
             failures += 1
             pause = full_jitter_seconds(failures)
             if not exc.retryable or runtime.monotonic_us() + pause * 1e6 > deadline_us:
+                if is_in_doubt and not isinstance(exc, OutcomeUnknownError):
+                    raise _in_doubt_after(exc) from exc
                 raise
+            is_in_doubt |= isinstance(exc, OutcomeUnknownError)
             _log.info("repeating after %s", exc)
         runtime.sleep(pause)
+
+
+def _in_doubt_after(last: BackendError) -> OutcomeUnknownError:
+    """What the last try says of itself is not true of those before it."""
+    return OutcomeUnknownError(
+        "the answer to an earlier try was lost, so the change was made or it was not; "
+        f"the last try failed ({last})",
+        backend=last.backend,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import logging
 import sys
 import threading
@@ -82,6 +83,13 @@ class Workers(Protocol):
     def wake(self) -> None:
         """There may be work earlier than expected."""
 
+    def replace(self) -> bool:
+        """A worker is stuck: put another in its place, unless as many as there should be are stuck.
+
+        Returns:
+            Whether another has taken its place.
+        """
+
     def join(self, timeout: float) -> bool:
         """Wait for the work under way, ``timeout`` seconds at most; whether all has ended."""
 
@@ -128,9 +136,13 @@ class Runtime(Protocol):
         """Something that runs ``step`` once it is started."""
 
     def make_workers(
-        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], None]
+        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], bool]
     ) -> Workers:
-        """Something that calls ``perform`` with all work of ``source``, ``count`` at a time."""
+        """Something that calls ``perform`` with all work of ``source``, ``count`` at a time.
+
+        ``perform`` returns whether its worker was stuck: then, and only then, :meth:`Workers.replace`
+        is called once, before or after.
+        """
 
     def make_coroutines(self, name: str, max_running: int) -> Coroutines:
         """Something that runs coroutines, ``max_running`` at a time."""
@@ -184,9 +196,9 @@ class ThreadRuntime:
         return _ThreadLoop(name, step)
 
     def make_workers(
-        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], None]
+        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], bool]
     ) -> Workers:
-        """``count`` threads."""
+        """``count`` threads, and at most as many again in place of those that are stuck."""
         return _ThreadWorkers(name, count, source, perform)
 
     def make_coroutines(self, name: str, max_running: int) -> Coroutines:
@@ -234,38 +246,75 @@ class _ThreadLoop:
 
 class _ThreadWorkers(Generic[Work]):
     def __init__(
-        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], None]
+        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], bool]
     ) -> None:
+        self._name = name
+        self._numbers = itertools.count()
+        self._count = count
         self._source = source
         self._perform = perform
-        self._threads = [
-            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
-            for number in range(count)
-        ]
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._stuck = 0
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        with self._lock:
+            for _ in range(self._count):
+                self._start_thread()
 
     def wake(self) -> None:
         """Nothing to do: threads that wait in ``source.next()`` are woken by the source."""
 
+    def replace(self) -> bool:
+        with self._lock:
+            self._stuck += 1
+            if len(self._threads) == 2 * self._count:
+                return False
+            try:
+                self._start_thread()
+            except RuntimeError:  # the system allows no more threads
+                _log.exception("%s: no thread can take the place of one that is stuck", self._name)
+                return False
+            return True
+
     def join(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
-        for thread in self._threads:
+        for thread in self._all_threads():
             if thread is not threading.current_thread():  # a trigger may stop its own queue
                 thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in self._all_threads())
+
+    def _start_thread(self) -> None:
+        name = f"{self._name}-{next(self._numbers)}"
+        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _all_threads(self) -> list[threading.Thread]:
+        with self._lock:
+            return self._threads.copy()
 
     def _run(self) -> None:
         wake_on_time()
         while (work := self._source.next()) is not None:
             try:
-                self._perform(work)
+                was_stuck = self._perform(work)
             except Exception:
                 _log.exception(
                     "%s failed; this is a bug, going on", threading.current_thread().name
                 )
+            else:
+                if was_stuck and not self._takes_back():
+                    return
+
+    def _takes_back(self) -> bool:
+        """Whether the calling thread, which was stuck, is needed again; else it has to end."""
+        with self._lock:
+            self._stuck -= 1
+            is_needed = len(self._threads) - self._stuck <= self._count
+            if not is_needed:
+                self._threads.remove(threading.current_thread())
+            return is_needed
 
 
 class _LoopThread:

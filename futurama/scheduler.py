@@ -2,7 +2,7 @@
 
 What is due within the look-ahead is claimed into :class:`~futurama.held.HeldClaims`, from which
 workers take each call at its very time (:mod:`futurama.calls`); how calls end is reported in
-batches (:mod:`futurama.reports`). All of it is written as steps that a runtime runs.
+batches (:mod:`futurama.reports`), and what does not end is found (:mod:`futurama.watchdog`). All of it is written as steps that a runtime runs.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ from futurama.health import Health
 from futurama.held import Held, HeldClaims
 from futurama.reports import Report, Reporter
 from futurama.retrying import retrying
+from futurama.running import RunningCalls
 from futurama.runtime import Runtime
 from futurama.stats import Stats
+from futurama.suspects import Suspects
 from futurama.times import to_us
 from futurama.triggers import BoundTrigger, close_all
+from futurama.watchdog import Watchdog
 
 __all__ = ["Ended", "Scheduler"]
 
@@ -62,6 +65,9 @@ left: by then its usual looks have found most of them."""
 
 _CLAIMED_PER_WORKER = 2
 """The smallest claims: one call under way and one to follow it, for each worker."""
+
+_BREATH_SECONDS = 0.01
+"""How soon to look again whether suspects have been called."""
 
 _MAX_BATCH = 1000
 """Most leases renewed, and most withdrawn claims reported, at once: no transaction is long."""
@@ -126,6 +132,12 @@ class Scheduler:
             backend_us=clock.at,
             margin_us=int(self._lease_us * _UNTOUCHED_SHARE),
         )
+        self._suspects = Suspects(
+            bound,
+            holds=self._held.holds,
+            look_ahead=self._look_ahead,
+            lease_us=self._lease_us,
+        )
         self._reporter = Reporter(
             backend,
             self._held,
@@ -135,6 +147,7 @@ class Scheduler:
             on_acknowledged=self._acknowledged,
         )
         self._coroutines = runtime.make_coroutines("futurama-coroutines", config.max_coroutines)
+        self._running = RunningCalls()
         self._caller = Caller(
             self._held,
             default_policy=default_policy,
@@ -143,6 +156,7 @@ class Scheduler:
             clock=clock,
             timer_us=runtime.monotonic_us,
             coroutines=self._coroutines,
+            running=self._running,
             stats=stats,
             report=self._report,
             lets_through=runtime.lets_through,
@@ -170,6 +184,21 @@ class Scheduler:
         self._workers = runtime.make_workers(
             "futurama-call", config.max_worker_threads, self._held, self._perform
         )
+        self._watchdog = Watchdog(
+            self._running,
+            self._held,
+            self._caller,
+            backend,
+            timeout_seconds=config.trigger_timeout_sec,
+            lease_seconds=config.consumer_lock_timeout_sec,
+            clock=clock,
+            timer_us=runtime.monotonic_us,
+            stats=stats,
+            replace_worker=self._workers.replace,
+            lose=self._reporter.lose,
+            on_abandoned=self._is_due_again,
+        )
+        self._watchdog_loop = runtime.make_loop("futurama-watchdog", self._watchdog.step)
 
     def start(self) -> None:
         """Begin to claim and to call."""
@@ -178,6 +207,7 @@ class Scheduler:
         self._renew_loop.start()
         self._upkeep_loop.start()
         self._workers.start()
+        self._watchdog_loop.start()
         self._claim_loop.start()
 
     def stop(self, timeout: float) -> bool:
@@ -198,6 +228,7 @@ class Scheduler:
         self._held.close()
         has_ended = self._workers.join(self._seconds_until(deadline_us))
         has_ended &= self._coroutines.join(self._seconds_until(deadline_us))
+        self._watchdog_loop.stop(self._seconds_until(deadline_us))
         if self._report_loop.stop(self._seconds_until(deadline_us)):
             self._report_until(deadline_us)
         self._renew_loop.stop(self._seconds_until(deadline_us))
@@ -279,6 +310,8 @@ class Scheduler:
         if not self._room():
             return self._poll_seconds
         asked_us = self._runtime.monotonic_us()
+        if self._suspects.are_being_called(asked_us):
+            return _BREATH_SECONDS
         self._claim_size.has_room(now_us=asked_us, waiting=self._held.waiting)
         room = self._room()
         self._wants_room = False
@@ -297,10 +330,16 @@ class Scheduler:
         except BackendError as exc:
             return self._claim_health.failed(exc)
         self._claim_health.worked()
-        if batch.claims:
-            self._stats.count("claimed", len(batch.claims))
-            self._held.add(batch.claims, lease_end_us=asked_us + self._lease_us)
+        self._stats.count("claimed", len(batch.claims))
+        claims, too_many = self._suspects.choose(batch.claims, now=now, timer_us=asked_us)
+        if too_many:
+            self._next_claim_us = self._clock.now_us() + int(_BREATH_SECONDS * 1e6)
+            self._put_back(too_many, lease_end_us=asked_us + self._lease_us)
+        if claims:
+            self._held.add(claims, lease_end_us=asked_us + self._lease_us)
             self._workers.wake()
+        if too_many:
+            return _BREATH_SECONDS
         if len(batch.claims) == room:
             self._claim_size.was_filled(
                 now_us=self._runtime.monotonic_us(), waiting=self._held.waiting
@@ -365,18 +404,32 @@ class Scheduler:
 
     # -- calls and reports ----------------------------------------------------------------------
 
-    def _perform(self, held: Held) -> None:
-        self._caller.perform(held)
+    def _perform(self, held: Held) -> bool:
+        was_given_up = self._caller.perform(held)
         self._use_room()
+        return was_given_up
 
     def _report(self, report: Report) -> None:
         if self._reporter.add(report) or self._is_full():
             self._report_loop.wake()
 
+    def _put_back(self, releases: Sequence[Settlement], *, lease_end_us: int) -> None:
+        """Release these claims now or, if the backend fails, as soon as that can be reported."""
+        withdrawn = self._held.add_withdrawn(
+            [release.claim for release in releases], lease_end_us=lease_end_us
+        )
+        for held, release in zip(withdrawn, releases, strict=True):
+            self._report(Report(held, release, "released"))
+        self._reporter.write_all()
+
     def _acknowledged(self, reports: Sequence[Report]) -> None:
         dues = [report.settlement.due for report in reports if report.settlement.due is not None]
         if dues:
             self.waits_until(to_us(min(dues)))
+        self._use_room()
+
+    def _is_due_again(self, due: datetime) -> None:
+        self.waits_until(to_us(due))
         self._use_room()
 
     def _settle_withdrawn(self, settlements: Sequence[Settlement]) -> Sequence[bool]:

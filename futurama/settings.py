@@ -19,7 +19,16 @@ T = TypeVar("T")
 _SOUNDS_SECRET = re.compile("pass|pw|secret|cred|token|auth", re.IGNORECASE)
 """Keys that nobody knows but whose values are nobody's business."""
 
+_ELSEWHERE = {
+    "database": "db_name",
+    "db": "db_name",
+    "limit": "consumer_select_limit",
+    "lease": "consumer_lock_timeout_sec",
+}
+"""What others call a key, where the letters alone would suggest a wrong one or none."""
+
 _DOC, _UNIT, _SECRET, _MINIMUM, _MAXIMUM = "doc", "unit", "secret", "minimum", "maximum"
+_CHOICES = "choices"
 
 
 def key(
@@ -30,6 +39,7 @@ def key(
     secret: bool = False,
     minimum: float | None = None,
     maximum: float | None = None,
+    choices: Collection[str] = (),
 ) -> Any:
     """An attrs field that is a key of the configuration.
 
@@ -39,8 +49,16 @@ def key(
         unit: ``"s"``, ``"ms"``, ``"events"`` ...; empty where there is none.
         secret: never shown, neither in ``repr`` nor in errors.
         minimum, maximum: the least and the greatest number allowed.
+        choices: the only texts allowed; any is if there are none.
     """
-    metadata = {_DOC: doc, _UNIT: unit, _SECRET: secret, _MINIMUM: minimum, _MAXIMUM: maximum}
+    metadata = {
+        _DOC: doc,
+        _UNIT: unit,
+        _SECRET: secret,
+        _MINIMUM: minimum,
+        _MAXIMUM: maximum,
+        _CHOICES: choices,
+    }
     return attrs.field(
         default=default, repr=(lambda _: "'***'") if secret else True, metadata=metadata
     )
@@ -84,7 +102,9 @@ def _unknown_key(name: str, value: object, known: Mapping[str, bool]) -> ConfigE
         value: its value; shown only where it cannot be, or contain, a secret.
         known: all known keys, and whether each is secret.
     """
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    elsewhere = _ELSEWHERE.get(name.lower(), name)
+    wanted = elsewhere if elsewhere in known else name.lower()
+    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
     may_be_secret = (
         not near
         or known[near[0]]
@@ -143,6 +163,11 @@ def _check(name: str, value: Any, hint: Any, field: attrs.Attribute[Any]) -> Any
     if maximum is not None and value is not None and not value <= maximum:
         raise ConfigError(
             f"configuration key {name!r} must be at most {maximum:g}, got {shown}", key=name
+        )
+    choices = field.metadata[_CHOICES]
+    if choices and value is not None and value not in choices:
+        raise ConfigError(
+            f"configuration key {name!r} must be one of {', '.join(choices)}, got {shown}", key=name
         )
     return value
 

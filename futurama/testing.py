@@ -122,7 +122,7 @@ class VirtualTime(Runtime):
         return _VirtualLoop(name, step, self.monotonic_us, self._loops)
 
     def make_workers(
-        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], None]
+        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], bool]
     ) -> Workers:
         """See :class:`~futurama.runtime.Runtime`; there is one worker, whatever ``count``."""
 
@@ -179,6 +179,9 @@ class _VirtualWorkers:
 
     def wake(self) -> None:
         self._loop.wake()
+
+    def replace(self) -> bool:
+        return True  # the one thread does all work, also while a trigger lets time pass
 
     def join(self, timeout: float) -> bool:
         self._loop.stop(timeout)

@@ -5,7 +5,7 @@
 * ``settings``: the configuration keys.
 * ``records``: how Python reads and writes what the scripts in ``lua/`` store.
 * ``errors``: from the answers of servers to the classes of ``futurama.errors``.
-* ``pool``, ``server``: connections, and one script per call.
+* ``pool``, ``abandoned``, ``server``: connections, and one script per call.
 * ``diagnosis``: how well the server is set up.
 * ``backend``: all operations.
 """

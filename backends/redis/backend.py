@@ -97,6 +97,7 @@ class RedisBackend:
                 return
             self._server.open()
             try:
+                self._server.check_rights()
                 refuse_eviction(self._server)
                 self._check_layout()
             except BaseException:
@@ -256,7 +257,7 @@ def _report(settlement: Settlement) -> tuple[bytes, bytes, str, bytes, bytes]:
     claim, kind = settlement.claim, settlement.kind.value
     due = text = b""
     if settlement.kind is SettlementKind.RELEASE:
-        due = records.digits(claim.due)
+        due = records.digits(settlement.due or claim.due)
     elif settlement.kind is SettlementKind.RETRY:
         assert settlement.due is not None, "made by Settlement.retry"
         due = records.digits(settlement.due)

@@ -34,6 +34,10 @@ ANSWERS: Mapping[str, tuple[type[BackendError], str]] = {
     "BUSY": (BackendUnavailableError, "the server is busy with another script; see its SLOWLOG"),
     "CLUSTERDOWN": (BackendUnavailableError, "the cluster is down; look at CLUSTER INFO"),
     "CROSSSLOT": (BackendSetupError, "the keys of one namespace lie in different slots"),
+    "DENIED": (
+        BackendSetupError,
+        "the server is in protected mode: it has no password and listens to its own machine only",
+    ),
     "LOADING": (BackendUnavailableError, "the server is still reading its data from disk"),
     "MASTERDOWN": (BackendUnavailableError, _MOVED),
     "MISCONF": (
@@ -52,6 +56,7 @@ ANSWERS: Mapping[str, tuple[type[BackendError], str]] = {
         "the memory of the server is full; raise its maxmemory, or remove something",
     ),
     "READONLY": (BackendUnavailableError, _MOVED),
+    "REDIRECT": (BackendUnavailableError, _MOVED),
     "TRYAGAIN": (BackendUnavailableError, "the cluster is moving the keys of the namespace"),
     "WRONGPASS": (BackendSetupError, _LOGIN),
     "WRONGTYPE": (
@@ -87,7 +92,7 @@ _TEXTS: Mapping[str, tuple[type[BackendError], str]] = {
 }
 """By what stands in answers that have no code of their own, or only ERR."""
 
-MOVED = frozenset({"ASK", "MASTERDOWN", "MOVED", "READONLY"})
+MOVED = frozenset({"ASK", "MASTERDOWN", "MOVED", "READONLY", "REDIRECT"})
 """After these answers no connection to the server is of any use."""
 
 _CODES: Mapping[type[Exception], str] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import TypeAlias
 
 from futurama.backend import Page, Query, State, StoredEvent
@@ -16,6 +17,8 @@ __all__ = ["find"]
 
 _Position: TypeAlias = tuple[bool, bytes]
 """Where in the order of all pages an event stands: whether it is dead, then its member."""
+
+_Found: TypeAlias = tuple[_Position, StoredEvent]
 
 _CURSOR = re.compile(r"(live|dead)\.((?:[0-9a-f]{2})+)", re.ASCII)
 
@@ -35,14 +38,14 @@ def find(server: Server, query: Query) -> Page:
         events = _by_id(server, query, query.ids, after)
     page = events[: query.limit]
     is_last = len(events) <= query.limit
-    return Page(events=page, next=None if is_last else _cursor(page[-1]))
+    return Page(events=[event for _, event in page], next=None if is_last else _cursor(page[-1][0]))
 
 
-def _in_order(server: Server, query: Query, after: _Position | None) -> Sequence[StoredEvent]:
+def _in_order(server: Server, query: Query, after: _Position | None) -> Sequence[_Found]:
     """One event more than the page may have, if there are so many."""
     has_bounds = query.due_from is not None or query.due_until is not None
     dead_states = b"d" if query.state in {None, State.DEAD} and not has_bounds else b""
-    events: list[StoredEvent] = []
+    events: list[_Found] = []
     for is_dead, states in ((False, _LIVE_STATES[query.state]), (True, dead_states)):
         if not states or (after is not None and after[0] > is_dead):
             continue
@@ -56,7 +59,7 @@ def _in_order(server: Server, query: Query, after: _Position | None) -> Sequence
 
 def _portions(
     server: Server, query: Query, states: bytes, after: bytes | None
-) -> Iterator[Sequence[StoredEvent]]:
+) -> Iterator[Sequence[_Found]]:
     """The events in these states that match, in order, as one script after the other finds them."""
     until = b"+" if query.due_until is None else b"(" + records.digits(query.due_until)
     first = b"-" if query.due_from is None else b"[" + records.digits(query.due_from)
@@ -65,7 +68,7 @@ def _portions(
     wanted = () if query.trigger_type is None else (query.trigger_type.encode(),)
     while True:
         last, answer = server.read("page", states, first, until, MOST_ITEMS, MOST_BYTES, *wanted)
-        yield _events(answer)
+        yield _found(answer)
         if not last:
             return
         first = b"(" + last
@@ -73,24 +76,29 @@ def _portions(
 
 def _by_id(
     server: Server, query: Query, ids: Sequence[str], after: _Position | None
-) -> Sequence[StoredEvent]:
+) -> Sequence[_Found]:
     """The same among these ids."""
     rest = list(dict.fromkeys(event_id.encode() for event_id in ids))
-    events: list[StoredEvent] = []
+    events: list[_Found] = []
     while rest:
         looked, answer = server.read("look", MOST_BYTES, *rest[:MOST_ITEMS])
         rest = rest[looked:]
         events += [
-            event
-            for event in _events(answer)
-            if _matches(event, query) and (after is None or _position(event) > after)
+            (position, event)
+            for position, event in _found(answer)
+            if _matches(event, query) and (after is None or position > after)
         ]
-        events = sorted(events, key=_position)[: query.limit + 1]
+        events = sorted(events, key=itemgetter(0))[: query.limit + 1]
     return events
 
 
-def _events(answer: Sequence[bytes]) -> list[StoredEvent]:
-    return [records.stored_event(*answer[i : i + 3]) for i in range(0, len(answer), 3)]
+def _found(answer: Sequence[bytes]) -> list[_Found]:
+    triples = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
+    return [(_position(triple[0], triple[1]), records.stored_event(*triple)) for triple in triples]
+
+
+def _position(event_id: bytes, record: bytes) -> _Position:
+    return records.is_dead(record), record[: records.TIME_BYTES] + event_id
 
 
 def _matches(event: StoredEvent, query: Query) -> bool:
@@ -102,14 +110,8 @@ def _matches(event: StoredEvent, query: Query) -> bool:
     )
 
 
-def _position(event: StoredEvent) -> _Position:
-    time = event.died if event.due is None else event.due
-    assert time is not None, "the dead have `died`, all others have `due`"
-    return event.due is None, records.digits(time) + event.id.encode()
-
-
-def _cursor(event: StoredEvent) -> str:
-    is_dead, member = _position(event)
+def _cursor(position: _Position) -> str:
+    is_dead, member = position
     return f"{'dead' if is_dead else 'live'}.{member.hex()}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import ssl as tls
@@ -16,6 +17,7 @@ from redis.connection import SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
+from futurama.backends.redis.abandoned import NOBODY, Abandoned, closing
 from futurama.backends.redis.errors import MOVED, answer_code, translate
 from futurama.backends.redis.pool import Connection, Pool, PoolTimeoutError
 from futurama.backends.redis.settings import RedisSettings
@@ -65,6 +67,7 @@ class Server:
         # The braces make a cluster keep all of them in one place.
         self.keys = tuple(f"{{{settings.namespace}}}:{name}" for name in _KEYS)
         self._pool: Pool | None = None
+        self._abandoned = Abandoned()
 
     @property
     def is_open(self) -> bool:
@@ -116,6 +119,14 @@ class Server:
         """
         return self._exchange([command], may_change=False)
 
+    def check_rights(self) -> None:
+        """Make sure that connections can be closed before one has to be.
+
+        Raises:
+            BackendError: translated.
+        """
+        self.ask(*closing(NOBODY))
+
     def _run(self, script: Script, arguments: Sequence[Any], *, may_change: bool) -> Any:
         rest = (len(self.keys), *self.keys, *arguments)
         # A server forgets scripts when it is restarted, replaced or told to.
@@ -130,14 +141,9 @@ class Server:
         is_sent = False
         try:
             with pool.connection() as connection:
+                self._abandoned.close(functools.partial(_send, connection))
                 is_sent = True
-                *others, last = tries
-                for command in others:
-                    try:
-                        return _send(connection, command)
-                    except NoScriptError:
-                        continue
-                return _send(connection, last)
+                return self._answer(connection, tries)
         except PoolTimeoutError as error:
             raise BackendUnavailableError(
                 f"{self.place}: no connection became free within pool_timeout_sec; raise "
@@ -150,6 +156,18 @@ class Server:
             raise translate(
                 error, place=self.place, is_sent=is_sent, may_change=may_change
             ) from error
+
+    def _answer(self, connection: Connection, tries: Sequence[Sequence[Any]]) -> Any:
+        *others, last = tries
+        try:
+            for command in others:
+                with contextlib.suppress(NoScriptError):
+                    return _send(connection, command)
+            return _send(connection, last)
+        except BaseException as error:
+            if answer_code(error) is None:
+                self._abandoned.add(connection)
+            raise
 
     def _check_certificates(self) -> None:
         """Else redis-py would call an unreadable file a server that cannot be reached."""
@@ -179,6 +197,7 @@ class Server:
             "socket_timeout": settings.read_timeout_sec,
             "protocol": 2,
             "retry": Retry(NoBackoff(), 0),  # whether a repeat does no harm is for us to decide
+            "redis_connect_func": self._greet,
         }
         if settings.socket_path is not None:
             return _make(UnixDomainSocketConnection, path=settings.socket_path, **arguments)
@@ -194,6 +213,10 @@ class Server:
             ssl_cert_reqs="required" if settings.ssl_verify else "none",
             ssl_check_hostname=settings.ssl_verify,
         )
+
+    def _greet(self, connection: Any) -> None:
+        connection.on_connect()
+        self._abandoned.introduce(connection)
 
 
 class _TLSConnection(SSLConnection):

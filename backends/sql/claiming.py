@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,18 +13,22 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from futurama.backend import Claim, ClaimBatch
+from futurama.backend import ClaimBatch
+from futurama.backends.sql.decoding import ClaimDecoder
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.errors import Fault
+from futurama.backends.sql.foreign import nearest_text
 from futurama.backends.sql.looking import Looking, Sight
 from futurama.backends.sql.owners import Owners
 from futurama.backends.sql.rows import Rows, tuples
-from futurama.backends.sql.statements import NO_TOKEN, Statements
+from futurama.backends.sql.statements import NO_TOKEN, NOBODY, Statements
 from futurama.backends.sql.transactions import Transactions
 from futurama.errors import BackendError, OutcomeUnknownError
-from futurama.times import EARLIEST, ceil_to, from_us
+from futurama.times import EARLIEST, ceil_to
 
 __all__ = ["Claiming"]
+
+_log = logging.getLogger("futurama.backend")
 
 _by_due_and_id = itemgetter(3, 0)
 """The order of claims, by the places of these columns in ``Statements.claim``."""
@@ -63,6 +68,7 @@ class Claiming:
         self._statements = statements
         self._rows = rows
         self._owners = owners
+        self._decoder = ClaimDecoder(dialect)
         self._looking = Looking(dialect, statements, rows)
         self.skips_locked = True
 
@@ -107,10 +113,11 @@ class Claiming:
         handed_out = self._hand_out(parameters, sight, horizon)
         was_full = self.skips_locked and len(handed_out.rows) == limit
         looking.expect(handed_out.next_due, was_full=was_full)
-        return ClaimBatch(
-            claims=self._claims(handed_out.rows, parameters["token"], lease_until),
-            next_due=handed_out.next_due,
-        )
+        token = parameters["token"]
+        claims, faults = self._decoder.decode(handed_out.rows, token, lease_until)
+        if faults:
+            self._bury(faults, token, now)
+        return ClaimBatch(claims=claims, next_due=handed_out.next_due)
 
     def _locks_by_id(self) -> bool:
         return self._dialect.locks_by_id or not self.skips_locked
@@ -166,25 +173,30 @@ class Claiming:
             rows = []
             for keys in self._dialect.in_lists(sight.ids):
                 rows += tuples(connection.execute(by_id, {**parameters, "ids": keys}))
-        return sorted(rows, key=_by_due_and_id)
+        try:
+            return sorted(rows, key=_by_due_and_id)
+        except TypeError:  # in SQLite a key may be text; there the statement has sorted them
+            return rows
 
-    def _claims(self, rows: Sequence[Any], token: bytes, lease_until: datetime) -> Sequence[Claim]:
-        decode_time = self._dialect.decode_time
-        return [
-            Claim(
-                id=event_id.decode(),
-                trigger_type=trigger_type.decode(),
-                trigger_time=(triggers := decode_time(trigger_time)),
-                payload=payload,
-                created=from_us(created),
-                attempt=attempt + 1,
-                token=token,
-                due=triggers if due == trigger_time else decode_time(due),
-                lease_until=lease_until,
-                lost_before=bool(lost),
+    def _bury(self, faults: Mapping[Any, str], token: bytes, now: datetime) -> None:
+        """Make dead letters of rows that are no events; if that fails, when their leases end."""
+
+        def work(connection: sa.Connection) -> Sequence[Any]:
+            stored = self._rows.lock(connection, faults, "token")
+            mine = [key for key, row in stored.items() if row.token == token]
+            died = {"due": None, "token": NO_TOKEN, "owner": NOBODY, "died": self._rows.up(now)}
+            self._rows.update(
+                connection, {key: {**died, "reason": faults[key].encode()} for key in mine}
             )
-            for event_id, trigger_type, trigger_time, due, attempt, lost, created, payload in rows
-        ]
+            return mine
+
+        try:
+            buried = self._transactions.write(work)
+        except BackendError as error:
+            _log.warning("%d rows that are no events are still there: %s", len(faults), error)
+            return
+        for key in buried:
+            _log.error("%r is a dead letter: %s", nearest_text(key), faults[key])
 
     def _was_taken(self, parameters: Mapping[str, Any]) -> bool:
         try:

@@ -47,13 +47,30 @@ class Dialect(ABC):
     def fault(self, error: BaseException) -> tuple[Fault, str]:
         """What an exception of SQLAlchemy or of the driver means, and what to do about it."""
 
+    def is_rolled_back(self, error: BaseException) -> bool:
+        """Whether this error of COMMIT says for certain that nothing was committed."""
+        return False
+
     @abstractmethod
     def encode_time(self, instant: datetime) -> Any:
         """``instant``, a multiple of the resolution, as the driver takes it."""
 
     @abstractmethod
     def decode_time(self, value: Any) -> datetime:
-        """The aware UTC datetime that :meth:`encode_time` was given."""
+        """The aware UTC datetime that :meth:`encode_time` was given.
+
+        For what it cannot have made, because somebody else has stored it, the nearest one before.
+        """
+
+    def exact_time(self, value: Any) -> datetime:
+        """The same, for ``value`` that is a time of ours.
+
+        Raises:
+            ValueError, TypeError or OverflowError: :meth:`encode_time` cannot have made it.
+        """
+        if type(value) is not datetime:
+            raise ValueError(value)
+        return value
 
     @abstractmethod
     def now(self, connection: sa.Connection) -> datetime:

@@ -12,16 +12,20 @@ from futurama.errors import (
     BackendRejectedError,
     BackendSetupError,
     BackendUnavailableError,
+    OutcomeUnknownError,
 )
 
 __all__ = [
     "MYSQL_FAULTS",
+    "MYSQL_ROLLED_BACK",
     "POSTGRESQL_FAULTS",
     "POSTGRESQL_REFUSALS",
+    "POSTGRESQL_ROLLED_BACK",
     "SQLITE_FAULTS",
     "Fault",
     "IdsTakenError",
     "driver_error",
+    "own_words",
     "translate",
 ]
 
@@ -37,10 +41,14 @@ class Fault(Enum):
     """A lock was not free for long: the transaction is repeated once."""
     UNAVAILABLE = "unavailable"
     """Not now."""
+    CAPACITY = "capacity"
+    """Not now: there is too little of something, or too much asked for at once."""
     LOST = "lost"
     """The connection has ended."""
     MOVED = "moved"
     """This server does not take writes any more, another one does: not on this connection."""
+    AMBIGUOUS = "ambiguous"
+    """Not even the server knows whether the transaction was committed."""
     MISSING = "missing"
     """No such database or table."""
     UNSUPPORTED = "unsupported"
@@ -56,7 +64,9 @@ ERRORS: Mapping[Fault, type[BackendError]] = {
     Fault.CONFLICT: BackendUnavailableError,
     Fault.LOCK_WAIT: BackendUnavailableError,
     Fault.UNAVAILABLE: BackendUnavailableError,
+    Fault.CAPACITY: BackendUnavailableError,
     Fault.LOST: BackendUnavailableError,
+    Fault.AMBIGUOUS: OutcomeUnknownError,
     Fault.MOVED: BackendUnavailableError,
     Fault.MISSING: BackendSetupError,
     Fault.UNSUPPORTED: BackendSetupError,
@@ -67,10 +77,12 @@ ERRORS: Mapping[Fault, type[BackendError]] = {
 
 _UNREACHABLE = (
     Fault.UNAVAILABLE,
-    "cannot reach the server; is it running, and are the keys host and port right?",
+    "cannot reach the server; is it running, and are the keys host and port, or hosts, right?",
 )
 _LOST = (Fault.LOST, "the connection was lost")
-_OVERLOADED = (Fault.UNAVAILABLE, "the server is short of something; look at its error log")
+_AMBIGUOUS = (Fault.AMBIGUOUS, "whether the transaction was committed is unknown")
+_FAILED = (Fault.UNAVAILABLE, "the server failed; look at its error log")
+_OVERLOADED = (Fault.CAPACITY, "the server is short of something; look at its error log")
 _INTERRUPTED = (Fault.UNAVAILABLE, "the statement was interrupted on the server")
 _CONFLICT = (Fault.CONFLICT, "other transactions kept getting in the way")
 _MOVED = (Fault.MOVED, "this server takes no writes now; is another one the writer?")
@@ -98,27 +110,58 @@ _DUPLICATE = (Fault.DUPLICATE, "the same ids kept being taken and freed")
 _TLS = (Fault.SETUP, "TLS failed; check the keys ssl, ssl_ca and ssl_verify")
 _WANTS_TLS = (Fault.SETUP, "the server wants TLS; set ssl to true")
 _NO_CONNECTION_LEFT = (
-    Fault.UNAVAILABLE,
+    Fault.CAPACITY,
     "the server has no connection left; lower max_open_connection",
 )
 _LOCK_WAIT = (Fault.LOCK_WAIT, "a lock was not free within lock_wait_timeout_sec")
 
+_CLIENT_SHORT = (Fault.CAPACITY, "this machine is short of memory or sockets")
+_TOO_LONG = (Fault.REJECTED, "a statement is too long; raise max_allowed_packet on the server")
+_TOO_LARGE = (Fault.CAPACITY, "a transaction is too large; use smaller batches, or raise the limit")
+_OTHER_PROTOCOL = (Fault.SETUP, "driver and server do not understand each other; upgrade one")
+_BUSY_CLUSTER = (Fault.UNAVAILABLE, "a part of the cluster is out of reach or busy; look at it")
+_NOT_REPLICABLE = (
+    Fault.SETUP,
+    "the cluster refuses to replicate the table; it needs InnoDB and a primary key, so create it anew",
+)
+
 MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
-    # Of the client: pymysql.constants.CR
-    0: _LOST,
+    # Of the client: "Client Error Message Reference" of MySQL 8.4, pymysql.constants.CR
+    0: _LOST,  # InterfaceError of PyMySQL: the connection is closed
+    2000: _LOST,  # UNKNOWN_ERROR
+    2001: _CLIENT_SHORT,  # SOCKET_CREATE_ERROR
     2002: _UNREACHABLE,
     2003: _UNREACHABLE,
+    2004: _CLIENT_SHORT,  # IPSOCK_ERROR
     2005: _UNREACHABLE,
     2006: _LOST,
+    2007: _OTHER_PROTOCOL,  # VERSION_ERROR
+    2008: _CLIENT_SHORT,  # OUT_OF_MEMORY
+    2012: _LOST,  # SERVER_HANDSHAKE_ERR
     2013: _LOST,
     2014: _LOST,
+    2019: _OTHER_PROTOCOL,  # CANT_READ_CHARSET
+    2020: _TOO_LONG,  # NET_PACKET_TOO_LARGE
     2026: _TLS,
     2027: _LOST,
+    2047: _OTHER_PROTOCOL,  # CONN_UNKNOW_PROTOCOL
+    2048: _LOST,  # INVALID_CONN_HANDLE
+    2049: _LOGIN,  # SECURE_AUTH
+    2054: _OTHER_PROTOCOL,  # NOT_IMPLEMENTED
     2055: _LOST,
+    2058: _LOST,  # ALREADY_CONNECTED
+    2059: _LOGIN,  # AUTH_PLUGIN_CANNOT_LOAD
+    2061: _LOGIN,  # AUTH_PLUGIN_ERR
     # Of the server: "Server Error Message Reference" of MySQL 8.4, "MariaDB Error Codes"
     1020: _CONFLICT,
     1021: _OVERLOADED,
+    1024: _FAILED,  # ERROR_ON_READ
+    1026: _FAILED,  # ERROR_ON_WRITE
+    1028: _INTERRUPTED,  # FILSORT_ABORT
     1030: _OVERLOADED,
+    1034: _FAILED,  # NOT_KEYFILE
+    1035: _FAILED,  # OLD_KEYFILE
+    1036: _MOVED,  # OPEN_AS_READONLY
     1037: _OVERLOADED,
     1038: _OVERLOADED,
     1040: _NO_CONNECTION_LEFT,
@@ -127,35 +170,50 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     1043: _UNREACHABLE,
     1044: _LOGIN,
     1045: _LOGIN,
-    1047: _MOVED,
+    1047: _MOVED,  # Galera: this node has lost the others, or is still catching up with them
     1049: _NO_SCHEMA,
     1053: _MOVED,
     1054: _LAYOUT,
     1062: _DUPLICATE,
     1064: _UNSUPPORTED,
+    1077: _LOST,  # NORMAL_SHUTDOWN
+    1079: _LOST,  # SHUTDOWN_COMPLETE
+    1080: _LOST,  # FORCING_CLOSE
+    1105: _FAILED,  # UNKNOWN_ERROR, which stands for many things in Galera, TiDB and Vitess
     1114: _OVERLOADED,
     1118: _VALUE,
     1129: (Fault.SETUP, "the server has blocked this host; run FLUSH HOSTS there"),
     1130: _LOGIN,
+    1135: _OVERLOADED,  # CANT_CREATE_THREAD
     1142: _RIGHTS,
     1143: _RIGHTS,
     1146: _NO_SCHEMA,
     1152: _LOST,
-    1153: (Fault.REJECTED, "a statement is too long; raise max_allowed_packet on the server"),
+    1153: _TOO_LONG,
+    1154: _LOST,  # NET_READ_ERROR_FROM_PIPE
+    1155: _LOST,  # NET_FCNTL_ERROR
+    1156: _LOST,  # NET_PACKETS_OUT_OF_ORDER
+    1157: _LOST,  # NET_UNCOMPRESS_ERROR
     1158: _LOST,
     1159: _LOST,
     1160: _LOST,
     1161: _LOST,
+    1180: _AMBIGUOUS,  # ERROR_DURING_COMMIT
+    1181: _LOST,  # ERROR_DURING_ROLLBACK
+    1184: _LOST,  # NEW_ABORTING_CONNECTION
     1193: _UNSUPPORTED,
-    1203: (Fault.UNAVAILABLE, "the user has no connection left; lower max_open_connection"),
+    1197: _TOO_LARGE,  # TRANS_CACHE_FULL
+    1203: (Fault.CAPACITY, "the user has no connection left; lower max_open_connection"),
     1205: _LOCK_WAIT,
     1206: _OVERLOADED,
     1213: _CONFLICT,
-    1226: (Fault.UNAVAILABLE, "the user has used up a limit of the server"),
+    1226: (Fault.CAPACITY, "the user has used up a limit of the server"),
     1227: _RIGHTS,
     1231: _UNSUPPORTED,
     1235: _UNSUPPORTED,
+    1251: _LOGIN,  # NOT_SUPPORTED_AUTH_MODE
     1264: _VALUE,
+    1275: _LOGIN,  # SERVER_IS_IN_SECURE_AUTH_MODE
     1290: _MOVED,
     1292: _VALUE,
     1317: _INTERRUPTED,
@@ -164,31 +222,88 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     1406: _VALUE,
     1524: _LOGIN,
     1637: _OVERLOADED,
+    1689: _CONFLICT,  # LOCK_ABORTED: DDL comes first
     1698: _LOGIN,
     1792: _MOVED,
     1820: _LOGIN,
     1836: _MOVED,
     1862: _LOGIN,
+    1874: _MOVED,  # INNODB_READ_ONLY
+    1878: _OVERLOADED,  # TEMP_FILE_WRITE_FAILURE
+    1881: _MOVED,  # INNODB_FORCED_RECOVERY
     1927: _LOST,
     1969: _INTERRUPTED,
     3024: _INTERRUPTED,
+    3032: _MOVED,  # SERVER_OFFLINE_MODE
+    3098: _NOT_REPLICABLE,  # BEFORE_DML_VALIDATION_ERROR
     3100: _MOVED,
+    3101: _CONFLICT,  # TRANSACTION_ROLLBACK_DURING_COMMIT
     3118: _LOGIN,
     3159: _WANTS_TLS,
+    3168: _FAILED,  # SERVER_ISNT_AVAILABLE
+    3169: _LOST,  # SESSION_WAS_KILLED
+    3170: _OVERLOADED,  # CAPACITY_EXCEEDED
+    3796: _MOVED,  # GRP_TRX_CONSISTENCY_NOT_ALLOWED: this member has left the group
+    3797: _BUSY_CLUSTER,  # GRP_TRX_CONSISTENCY_BEFORE
+    3798: _BUSY_CLUSTER,  # GRP_TRX_CONSISTENCY_AFTER_ON_TRX_BEGIN
+    3799: _MOVED,  # GRP_TRX_CONSISTENCY_BEGIN_NOT_ALLOWED: this member is leaving the group
     4031: _LOST,
     4151: _LOGIN,
+    # Of TiDB: https://docs.pingcap.com/tidb/stable/error-codes
+    8001: _OVERLOADED,
+    8002: _CONFLICT,
+    8004: _TOO_LARGE,
+    8005: _CONFLICT,
+    8022: _CONFLICT,
+    8025: _VALUE,  # one key with its value is too long
+    8027: _BUSY_CLUSTER,
+    8028: _CONFLICT,
+    8501: _AMBIGUOUS,
+    9001: _BUSY_CLUSTER,
+    9002: _BUSY_CLUSTER,
+    9003: _BUSY_CLUSTER,
+    9004: _BUSY_CLUSTER,
+    9005: _BUSY_CLUSTER,
+    9006: _BUSY_CLUSTER,
+    9007: _CONFLICT,
+    9010: _BUSY_CLUSTER,
 }
 """By the number that drivers give."""
+
+MYSQL_ROLLED_BACK: Mapping[int, str] = {
+    1205: "ha_commit_trans of sql/handler.cc rolls back if FLUSH TABLES WITH READ LOCK or a backup "
+    "keeps the lock on commits for longer than lock_wait_timeout",
+    1213: "Galera: the certification failed, or what another node committed came first; "
+    "wsrep_override_error of sql/wsrep_trans_observer.h sets it after the rollback",
+    1290: "ha_commit_trans of sql/handler.cc rolls back if the server became read-only meanwhile",
+    3101: "Group Replication: the certification failed, so every member has discarded it",
+    8002: "TiDB rolls back and says that the application can safely retry the whole transaction",
+    8022: "TiDB has rolled back and says that the application can safely retry the whole transaction",
+    9007: "TiDB found another's write when it prepared the commit",
+}
+"""The errors of COMMIT after which it is certain that nothing was committed, and why.
+
+After all others it is unknown. In particular 1180, with which Galera also reports that it lost the
+other nodes after it had sent them the transaction (Group Replication uses it for some conflicts, with
+149 in the text, but one number cannot be both); 1047, which a node gives whose transaction may be
+committed by the others; 3100, where a member may have left while the group was deciding; 1105, which
+has no meaning; and whatever ends a connection.
+"""
 
 POSTGRESQL_FAULTS: Mapping[str, tuple[Fault, str]] = {
     # https://www.postgresql.org/docs/current/errcodes-appendix.html
     "08": _LOST,
+    "08001": _UNREACHABLE,
+    "08004": _UNREACHABLE,
+    "08007": _AMBIGUOUS,
     "0A": _UNSUPPORTED,
     "22": _VALUE,
     "23": _VALUE,
     "23505": _DUPLICATE,
+    "25": _FAILED,
     "25006": _MOVED,
     "25P03": _LOST,
+    "25P04": _LOST,
     "28": _LOGIN,
     "3D000": _NO_SCHEMA,
     "3F000": (
@@ -196,6 +311,7 @@ POSTGRESQL_FAULTS: Mapping[str, tuple[Fault, str]] = {
         "no schema in the search_path of the user exists; create one, or set it",
     ),
     "40": _CONFLICT,
+    "40003": _AMBIGUOUS,
     "42": (Fault.SETUP, "the server refuses a statement"),
     "42501": _RIGHTS,
     "42601": _UNSUPPORTED,
@@ -207,13 +323,27 @@ POSTGRESQL_FAULTS: Mapping[str, tuple[Fault, str]] = {
     "53": _OVERLOADED,
     "53300": _NO_CONNECTION_LEFT,
     "54": _VALUE,
+    "55": _FAILED,
     "55P03": _LOCK_WAIT,
     "57": _LOST,
     "57014": _INTERRUPTED,
-    "58": _OVERLOADED,
-    "XX": (Fault.UNAVAILABLE, "the server failed; look at its log"),
+    "57P03": (Fault.UNAVAILABLE, "the server is starting or shutting down"),
+    "57P04": _NO_SCHEMA,
+    "58": _FAILED,
+    "72": _CONFLICT,
+    "F0": (Fault.SETUP, "the server's configuration is wrong; look at its log"),
+    "XX": _FAILED,
 }
 """By SQLSTATE where it is listed, else by its first two characters, the class."""
+
+POSTGRESQL_ROLLED_BACK: Mapping[str, str] = {
+    "40001": "the server found at COMMIT that the transactions cannot be put into an order",
+    "40P01": "the transaction was the victim of a deadlock",
+}
+"""The errors of COMMIT after which it is certain that nothing was committed, and why.
+
+After all others it is unknown, 40003 and 08007 of the same classes included, which say just that.
+"""
 
 POSTGRESQL_REFUSALS: Mapping[str, tuple[Fault, str]] = {
     "connection has been closed": _LOST,
@@ -293,5 +423,9 @@ def translate(
         backend: the backend's name.
         place: which server or file; must contain no secret.
     """
-    own_words = " ".join(" ".join(str(part) for part in driver_error(error).args).split())
-    return ERRORS[fault](f"{place}: {advice} ({own_words})", backend=backend)
+    return ERRORS[fault](f"{place}: {advice} ({own_words(error)})", backend=backend)
+
+
+def own_words(error: BaseException) -> str:
+    """What the driver says, on one line."""
+    return " ".join(" ".join(str(part) for part in driver_error(error).args).split())

@@ -10,6 +10,7 @@ from sqlalchemy import exc
 
 from futurama.backend import Finding, Verdict
 from futurama.backends.sql.diagnosis import asked_for, clock
+from futurama.backends.sql.galera_diagnosis import diagnose_galera
 from futurama.backends.sql.statements import OWNERS_TABLE
 
 __all__ = ["diagnose"]
@@ -24,7 +25,6 @@ _VARIABLES = (
     "tx_isolation",
     "transaction_isolation",
     "version",
-    "wait_timeout",
     "sql_mode",
     "time_zone",
 )
@@ -51,8 +51,9 @@ def diagnose(
         _sql_mode(variables),
         _flush(variables),
         _binlog(variables),
+        *diagnose_galera(connection),
         Finding("max_allowed_packet", variables["max_allowed_packet"]),
-        _wait_timeout(variables),
+        _wait_timeout(connection),
         clock(connection, server_now),
         _engine(connection, table_name),
         _writing(connection, table_name),
@@ -116,8 +117,9 @@ def _binlog(variables: Mapping[str, str]) -> Finding:
     )
 
 
-def _wait_timeout(variables: Mapping[str, str]) -> Finding:
-    value = variables["wait_timeout"]
+def _wait_timeout(connection: sa.Connection) -> Finding:
+    # That of our own sessions may be shorter on purpose.
+    value = connection.exec_driver_sql("SELECT @@GLOBAL.wait_timeout").scalar_one()
     if int(value) >= _SHORT_WAIT_TIMEOUT_SECONDS:
         return Finding("wait_timeout", f"{value} s")
     return Finding(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from futurama.backends.sql.hosts import Address
 from futurama.backends.sql.mysql_settings import MySQLSettings
 
 __all__ = ["MySQLDriver"]
@@ -14,7 +15,7 @@ class MySQLDriver(ABC):
     """A package that speaks to MySQL servers.
 
     Args:
-        settings: where to connect, as whom, and how long to wait.
+        settings: as whom to connect, and how long to wait.
 
     Attributes:
         url: the name under which SQLAlchemy knows the driver.
@@ -36,8 +37,8 @@ class MySQLDriver(ABC):
         """
 
     @abstractmethod
-    def connect(self, *, database: str | None, autocommit: bool) -> Any:
-        """Connect; see the settings.
+    def connect(self, address: Address, *, database: str | None, autocommit: bool) -> Any:
+        """Connect; a server that accepts and says nothing costs no more than ``connect_timeout_sec``.
 
         What comes back knows ``mysql_values.ENCODERS``, gives up on a silent server, and, if the
         settings want that, has checked who the server is.

@@ -23,6 +23,7 @@ class MySQLSettings(ServerSettings):
         "pymysql",
         "pymysql: written in Python; mysqldb: the C library, quicker with large batches, needs "
         "`futurama[mysqlclient]` and a compiler",
+        choices=("pymysql", "mysqldb"),
     )
     mysql6: bool = key(
         default=True,

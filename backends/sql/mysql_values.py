@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 
+from futurama.backends.sql.foreign import ImpossibleTime
+
 __all__ = ["ENCODERS", "Keys", "Literals", "decode_datetime", "inserted"]
 
 
@@ -37,7 +39,11 @@ class Literals:
 
 def decode_datetime(text: str) -> datetime:
     """Aware, and ten times as fast as PyMySQL's, which takes half of the time of decoding a claim."""
-    return datetime.fromisoformat(text + "+00:00")
+    try:
+        return datetime.fromisoformat(text + "+00:00")
+    except ValueError:
+        # With a lax sql_mode the server stores 0000-00-00, 2030-02-00 and even 2030-02-31.
+        return ImpossibleTime.before(int(text[:4]), int(text[5:7]), int(text[8:10]))
 
 
 def inserted(rows: Sequence[tuple[Any, ...]], max_length: int) -> Iterator[Literals]:

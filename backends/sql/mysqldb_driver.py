@@ -10,6 +10,7 @@ import MySQLdb
 from MySQLdb.constants import FIELD_TYPE
 from MySQLdb.converters import conversions
 
+from futurama.backends.sql.hosts import Address
 from futurama.backends.sql.mysql_driver import MySQLDriver
 from futurama.backends.sql.mysql_settings import MySQLSettings
 from futurama.backends.sql.mysql_values import ENCODERS, decode_datetime
@@ -49,14 +50,14 @@ class Driver(MySQLDriver):
             raise OSError("this system has no such file; name one in the key ssl_ca")
         self._tls = {"ssl_mode": "VERIFY_IDENTITY", "ssl": {"ca": trusted}}
 
-    def connect(self, *, database: str | None, autocommit: bool) -> Any:
+    def connect(self, address: Address, *, database: str | None, autocommit: bool) -> Any:
         """See :class:`MySQLDriver`."""
         settings = self._settings
-        settings.host.encode("idna")  # UnicodeError if it can be no name
+        address.host.encode("idna")  # UnicodeError if it can be no name
         patience = math.ceil(settings.read_timeout_sec)
         return MySQLdb.connect(
-            host=_LOOPBACK if settings.host == "localhost" else settings.host,
-            port=settings.port,
+            host=_LOOPBACK if address.host == "localhost" else address.host,
+            port=address.port,
             user=settings.username,
             password=settings.password,
             database=database or "",

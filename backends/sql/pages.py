@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from futurama.backend import Page, Query, State, StoredEvent
 from futurama.backends.sql.dialect import Dialect
+from futurama.backends.sql.foreign import UNREADABLE, nearest_instant, nearest_text
 from futurama.backends.sql.statements import NO_TOKEN, Statements
 from futurama.errors import BackendRejectedError
-from futurama.times import LATEST, ceil_to, from_us, to_us
+from futurama.times import EARLIEST, LATEST, ceil_to, from_us, to_us
 
 __all__ = ["Pages"]
+
+_MICROSECOND = timedelta(microseconds=1)
+
+_FIRST_DEAD = f"dead.{to_us(EARLIEST)}."
+"""Behind everything that lives."""
 
 
 class Pages:
@@ -40,7 +46,7 @@ class Pages:
                 rows += self._part(connection, query, behind, is_dead=is_dead)
         page = [self._stored_event(row) for row in rows[: query.limit]]
         is_last = len(rows) <= query.limit
-        return Page(events=page, next=None if is_last else _cursor(page[-1]))
+        return Page(events=page, next=None if is_last else self._cursor(rows[query.limit - 1]))
 
     def _part(
         self,
@@ -56,11 +62,8 @@ class Pages:
         is_in_part: sa.ColumnElement[bool] = due.is_(None) if is_dead else due.is_not(None)
         if query.ids is not None:
             is_in_part = self._dialect.guard(is_in_part)
-        select = (
-            self._statements.stored.where(is_in_part)
-            .order_by(time, self._events.id)
-            .limit(query.limit + 1)
-        )
+        order = (*([time.is_not(None)] if is_dead else []), time, self._events.id)
+        select = self._statements.stored.where(is_in_part).order_by(*order).limit(query.limit + 1)
         for condition in self._conditions(query):
             select = select.where(condition)
         if behind is not None:
@@ -75,8 +78,7 @@ class Pages:
         rows: list[Any] = []
         for ids in self._dialect.in_lists(event_id.encode() for event_id in query.ids):
             rows += connection.execute(select, {"ids": ids})
-        order: Callable[[Any], Any] = lambda row: (row.died if is_dead else row.due, row.id)  # noqa: E731
-        return sorted(rows, key=order)[: query.limit + 1]
+        return sorted(rows, key=_by_died_and_id if is_dead else _by_due_and_id)[: query.limit + 1]
 
     def _conditions(self, query: Query) -> Sequence[sa.ColumnElement[bool]]:
         conditions: list[sa.ColumnElement[bool]] = []
@@ -109,19 +111,34 @@ class Pages:
         else:
             state = State.WAITING if row.token == NO_TOKEN else State.CLAIMED
         return StoredEvent(
-            id=row.id.decode(),
-            trigger_type=row.trigger_type.decode(),
+            id=nearest_text(row.id),
+            trigger_type=nearest_text(row.trigger_type),
             trigger_time=decode_time(row.trigger_time),
-            payload=row.data,
-            created=from_us(row.created),
+            payload=row.data if isinstance(row.data, bytes) else nearest_text(row.data).encode(),
+            created=nearest_instant(row.created),
             attempt=row.attempt,
             state=state,
             due=None if row.due is None else decode_time(row.due),
             owner=None if row.owner is None else row.owner.decode(errors="replace"),
             lost=bool(row.lost),
             died=None if row.died is None else decode_time(row.died),
-            reason=None if row.reason is None else row.reason.decode(errors="surrogatepass"),
+            reason=None if row.reason is None else _reason(row.reason),
         )
+
+    def _cursor(self, row: Any) -> str | None:
+        is_dead = row.due is None
+        stored = row.died if is_dead else row.due
+        if stored is None:  # another program forgot to say when it died
+            return _FIRST_DEAD
+        at = self._dialect.decode_time(stored)
+        try:
+            self._dialect.exact_time(stored)
+        except UNREADABLE:
+            at += _MICROSECOND  # it is between two instants of ours, or beyond all of them
+        if at > LATEST:  # so are all that follow
+            return None if is_dead else _FIRST_DEAD
+        key = row.id if isinstance(row.id, bytes) else row.id.encode()
+        return f"{'dead' if is_dead else 'live'}.{to_us(at)}.{key.hex()}"
 
     def _parse(self, cursor: str) -> tuple[bool, datetime, bytes]:
         try:
@@ -145,7 +162,16 @@ def _can_match(query: Query, *, is_dead: bool) -> bool:
     return query.state is not State.DEAD
 
 
-def _cursor(event: StoredEvent) -> str:
-    kind, time = ("dead", event.died) if event.due is None else ("live", event.due)
-    assert time is not None, "the dead have `died`, all others have `due`"
-    return f"{kind}.{to_us(time)}.{event.id.encode().hex()}"
+def _by_due_and_id(row: Any) -> tuple[Any, ...]:
+    return row.due, row.id
+
+
+def _by_died_and_id(row: Any) -> tuple[Any, ...]:
+    return row.died is not None, row.died, row.id
+
+
+def _reason(stored: Any) -> str:
+    try:
+        return str(stored, errors="surrogatepass")
+    except (TypeError, UnicodeDecodeError):
+        return nearest_text(stored)

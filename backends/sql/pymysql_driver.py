@@ -12,6 +12,7 @@ from pymysql.connections import Connection, MySQLResult
 from pymysql.constants import FIELD_TYPE
 from pymysql.converters import conversions
 
+from futurama.backends.sql.hosts import Address
 from futurama.backends.sql.mysql_driver import MySQLDriver
 from futurama.backends.sql.mysql_settings import MySQLSettings
 from futurama.backends.sql.mysql_values import ENCODERS, decode_datetime
@@ -58,25 +59,27 @@ class Driver(MySQLDriver):
             context.verify_mode = tls.CERT_NONE
         self._tls = context
 
-    def connect(self, *, database: str | None, autocommit: bool) -> Any:
+    def connect(self, address: Address, *, database: str | None, autocommit: bool) -> Any:
         """See :class:`MySQLDriver`; some ways to log in need the package cryptography."""
         settings = self._settings
-        return _CONNECTION(
-            host=settings.host,
-            port=settings.port,
+        connection = _CONNECTION(
+            host=address.host,
+            port=address.port,
             user=settings.username,
             password=settings.password,
             database=database,
             charset="utf8mb4",
             autocommit=autocommit,
             connect_timeout=settings.connect_timeout_sec,
-            read_timeout=settings.read_timeout_sec,
+            read_timeout=min(settings.connect_timeout_sec, settings.read_timeout_sec),
             write_timeout=settings.read_timeout_sec,
             conv=_CONVERSIONS,
             **_BINARY_PREFIX,
             ssl=self._tls,
             ssl_disabled=self._tls is None,
         )
+        connection._read_timeout = settings.read_timeout_sec
+        return connection
 
     def ping(self, connection: Any) -> None:
         """See :class:`MySQLDriver`."""

@@ -5,22 +5,31 @@ from __future__ import annotations
 import ssl as tls
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from futurama.backends.sql.dialect import Dialect
-from futurama.backends.sql.errors import Fault, driver_error, translate
-from futurama.errors import BackendSetupError, ConfigError
+from futurama.backends.sql.errors import Fault, driver_error, own_words, translate
+from futurama.backends.sql.hosts import Address, Hosts
+from futurama.errors import BackendSetupError, BackendUnavailableError, ConfigError
 from futurama.settings import key
 
 __all__ = ["ServerDialect", "ServerSettings"]
 
+T = TypeVar("T")
+
 _USED_AT = "futurama used at"
 """Where in the pool's notes on a connection the end of its last use is; none before the first."""
+
+_ADDRESS = "futurama address"
+"""Where in them the address is that it leads to."""
+
+_ELSEWHERE = frozenset({Fault.UNAVAILABLE, Fault.CAPACITY, Fault.LOST, Fault.MOVED})
+"""If connecting fails with one of these, the next host may do better."""
 
 
 @attrs.frozen
@@ -30,6 +39,11 @@ class ServerSettings:
     Members add ``host``, ``port``, ``username``, ``password`` and ``db_name``, whose defaults differ.
     """
 
+    hosts: str = key(
+        "",
+        "several servers with the same data instead of host, in order of preference, like "
+        "`db1:3306, db2, [::1]:3307`; the first that works and takes writes is used",
+    )
     table_name: str = key("events", "the table of events; queues with different tables are apart")
     max_open_connection: int = key(
         10, "at most so many connections per instance", unit="connections", minimum=1
@@ -39,7 +53,7 @@ class ServerSettings:
         doc="create or upgrade database and table at the start; false: `futurama migrate` does",
     )
     connect_timeout_sec: float = key(
-        10.0, "how long connecting may take", unit="s", minimum=0.001, maximum=86_400
+        10.0, "how long connecting to a host may take", unit="s", minimum=0.001, maximum=86_400
     )
     read_timeout_sec: float = key(
         30.0,
@@ -79,9 +93,11 @@ class ServerDialect(Dialect):
 
     Args:
         settings: the member's own class of settings.
-        place: which server, user and database; no secrets.
+        addresses: of the servers, the preferred one first.
+        username, db_name: for messages.
 
     Attributes:
+        has_several_hosts: whether one must be looked for that takes writes.
         url: the name under which SQLAlchemy knows the database and its driver.
         engine_options: further arguments of ``create_engine``; they win over the usual ones.
         driver_error: the class of all errors of the driver.
@@ -94,7 +110,9 @@ class ServerDialect(Dialect):
     engine_options: ClassVar[Mapping[str, Any]] = {}
     driver_error: type[Exception]
 
-    def __init__(self, settings: ServerSettings, place: str) -> None:
+    def __init__(
+        self, settings: ServerSettings, addresses: Sequence[Address], *, username: str, db_name: str
+    ) -> None:
         if settings.ssl_ca is not None and not settings.ssl:
             raise ConfigError(
                 f"configuration key 'ssl_ca' is {settings.ssl_ca!r} but 'ssl' is false: nothing "
@@ -102,11 +120,16 @@ class ServerDialect(Dialect):
                 key="ssl_ca",
             )
         self._settings = settings
-        self.place = place
+        self._addresses = addresses
+        self._hosts = Hosts(addresses)
+        self.has_several_hosts = len(addresses) > 1
+        self.place = f"{username}@{','.join(map(str, addresses))}/{db_name}"
 
     def make_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """See :class:`Dialect`."""
         self._check_certificates()
+        # A forked child comes here, too: the lock inside the old object may have been held.
+        self._hosts = Hosts(self._addresses)
         size = self._settings.max_open_connection
         readers = 2 if size > 3 else 1  # noqa: PLR2004 -- a small share
         writer = self._engine(max(size - readers, 1), autocommit=False)
@@ -133,7 +156,7 @@ class ServerDialect(Dialect):
             options |= {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
         engine = sa.create_engine(
             self.url,
-            creator=lambda: self.connect(autocommit=autocommit),
+            creator=lambda record: self._connect_pooled(record, autocommit=autocommit),
             poolclass=sa.QueuePool,
             pool_size=size,
             max_overflow=0,
@@ -146,14 +169,30 @@ class ServerDialect(Dialect):
             **options,
         )
         event.listen(engine, "checkin", _note_use)
-        event.listen(engine, "checkout", self._replace_if_closed)
+        event.listen(engine, "checkout", self._replace_if_useless)
+        event.listen(engine, "handle_error", self._leave_if_moved)
         return engine
 
-    def _replace_if_closed(self, connection: Any, record: Any, _pooled: object) -> None:
-        """Have the pool connect anew if the server has closed this connection while it was idle."""
+    def _connect_pooled(self, record: Any, *, autocommit: bool) -> Any:
+        connection, record.info[_ADDRESS] = self._connect_somewhere(
+            lambda address: self._connect(address=address, autocommit=autocommit)
+        )
+        return connection
+
+    def _replace_if_useless(self, connection: Any, record: Any, _pooled: object) -> None:
+        """Have the pool connect anew if the connection leads to a server that was left, or to nowhere."""
+        if not self._hosts.is_present(record.info[_ADDRESS]):
+            raise exc.DisconnectionError
         used_at = record.info.get(_USED_AT)
         if used_at is not None and self.is_closed(connection, time.monotonic() - used_at):
             raise exc.InvalidatePoolError
+
+    def _leave_if_moved(self, context: sa.ExceptionContext) -> None:
+        connection = context.connection
+        if connection is None or connection.invalidated:
+            return
+        if self.fault(context.original_exception)[0] is Fault.MOVED:
+            self._hosts.leave(connection.info[_ADDRESS])
 
     def fault(self, error: BaseException) -> tuple[Fault, str]:
         """See :class:`Dialect`."""
@@ -181,16 +220,52 @@ class ServerDialect(Dialect):
 
     def connect(self, *, autocommit: bool) -> Any:
         """A connection of the driver to the database, with everything set that is relied upon."""
-        try:
-            return self._connect(autocommit=autocommit)
-        except UnicodeError as error:
-            raise BackendSetupError(
-                f"{self.place}: the key host cannot be a host name ({error})", backend=self.name
-            ) from error
+        connection, _ = self._connect_somewhere(
+            lambda address: self._connect(address=address, autocommit=autocommit)
+        )
+        return connection
+
+    def _connect_somewhere(self, connect: Callable[[Address], T]) -> tuple[T, Address]:
+        """Try the hosts in order; at most ``connect_timeout_sec`` are spent on each.
+
+        Raises:
+            BackendSetupError: one of the names can be none.
+            BackendUnavailableError: there are several hosts, and none can be used now.
+            Exception: an error of the driver: there is one host only, or someone has to act.
+        """
+        refusals: list[str] = []
+        for address in self._hosts.in_order():
+            try:
+                connection = connect(address)
+            except UnicodeError as error:
+                raise BackendSetupError(
+                    f"{self.place}: the key {'hosts' if self.has_several_hosts else 'host'} has "
+                    f"{address.host!r}, which cannot be a host name ({error})",
+                    backend=self.name,
+                ) from error
+            except self.driver_error as error:
+                if not self.has_several_hosts or self.fault(error)[0] not in _ELSEWHERE:
+                    raise
+                self._hosts.failed(address)
+                refusals.append(f"{address}: {own_words(error)}")
+                if len(refusals) == len(self._addresses):
+                    raise BackendUnavailableError(
+                        f"{self.place}: no host can be reached and takes writes "
+                        f"({'; '.join(refusals)})",
+                        backend=self.name,
+                    ) from error
+            else:
+                self._hosts.works(address)
+                return connection, address
+        raise AssertionError("there is no host")
 
     @abstractmethod
-    def _connect(self, *, autocommit: bool) -> Any:
-        """See :meth:`connect`."""
+    def _connect(self, *, address: Address, autocommit: bool) -> Any:
+        """Connect to one host; see :meth:`connect`.
+
+        If there are several hosts, one that takes no writes is refused with an error that means
+        ``Fault.MOVED``.
+        """
 
     @abstractmethod
     def is_closed(self, connection: Any, idle_seconds: float) -> bool:

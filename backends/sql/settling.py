@@ -124,7 +124,7 @@ class Settling:
             if settlement.payload is not None:
                 change["data"] = settlement.payload
         elif settlement.kind is SettlementKind.RELEASE:
-            change["due"] = self._rows.up(settlement.claim.due)
+            change["due"] = self._rows.up(settlement.due or settlement.claim.due)
             change["attempt"] = attempt - 1
         else:
             reason = settlement.reason

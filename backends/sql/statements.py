@@ -15,6 +15,7 @@ __all__ = [
     "COLUMNS",
     "DUE_INDEX",
     "INSERTED",
+    "MAX_ATTEMPT",
     "MAX_OWNER_BYTES",
     "NOBODY",
     "NO_TOKEN",
@@ -55,6 +56,9 @@ INSERTED = ("id", "trigger_type", "trigger_time", "due", "created", "data", "los
 
 DUE_INDEX = "due_id"
 """The only secondary index, on (due, id)."""
+
+MAX_ATTEMPT = 2**31 - 1
+"""What the column can hold. Retries never get there; were it exceeded, no claim on the row would work."""
 
 SCHEMA_TABLE = "futurama_schema"
 """(table_name, version): the schema version of each table of events in this database."""
@@ -108,6 +112,10 @@ class Statements:
         # Implied by the condition above, but it is what bounds the range of the index.
         is_within_horizon = sa.and_(is_from_lower_on, events.due <= sa.bindparam("horizon"))
         is_lost = sa.case((self.is_unclaimed, events.lost), else_=sa.true())
+        one_more = sa.case(
+            (events.attempt < sa.literal_column(str(MAX_ATTEMPT)), sa.literal_column("1")),
+            else_=sa.literal_column("0"),
+        )
         claimed_columns = (
             events.id,
             events.trigger_type,
@@ -173,7 +181,7 @@ class Statements:
                 (events.token, sa.bindparam("token")),
                 (events.owner, sa.bindparam("owner")),
                 (events.due, sa.bindparam("lease_until")),
-                (events.attempt, events.attempt + sa.literal_column("1")),
+                (events.attempt, events.attempt + one_more),
             )
         )
         """Hands them out; repeats the condition for servers that take locks lightly."""

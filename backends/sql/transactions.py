@@ -88,7 +88,8 @@ class Transactions:
         and when a key that it inserts is taken.
 
         Raises:
-            OutcomeUnknownError: COMMIT was sent and not answered by success.
+            OutcomeUnknownError: COMMIT was sent, and answered neither by success nor by an error
+                that says for certain that nothing was committed.
             BackendError: translated; nothing was changed.
         """
         tries = 0
@@ -114,6 +115,9 @@ class Transactions:
             try:
                 transaction.commit()
             except exc.SQLAlchemyError as error:
+                if self._dialect.is_rolled_back(error):
+                    _roll_back_again(connection)
+                    raise
                 connection.invalidate()
                 raise OutcomeUnknownError(
                     f"{self._dialect.place}: whether the transaction was committed is unknown "
@@ -151,6 +155,16 @@ def _roll_back(connection: sa.Connection, transaction: sa.RootTransaction) -> No
         transaction.rollback()
     except exc.SQLAlchemyError:
         connection.invalidate()  # the server rolls back when the connection ends
+
+
+def _roll_back_again(connection: sa.Connection) -> None:
+    """To be sure; SQLAlchemy takes a transaction for ended whose COMMIT failed."""
+    if connection.invalidated:
+        return
+    try:
+        connection.connection.rollback()
+    except connection.dialect.loaded_dbapi.Error:
+        connection.invalidate()
 
 
 _ALL: weakref.WeakSet[Transactions] = weakref.WeakSet()

@@ -7,7 +7,7 @@ import pytest
 
 from futurama.backend import AddOutcome, Settlement
 from futurama.backends.mysql import MySQLDialect, MySQLSettings
-from futurama.backends.sql.errors import ERRORS, MYSQL_FAULTS, translate
+from futurama.backends.sql.errors import ERRORS, MYSQL_FAULTS, Fault, translate
 from futurama.errors import (
     BackendError,
     BackendSetupError,
@@ -48,6 +48,14 @@ def test_unknown_codes_are_judged_by_their_class(error: pymysql.err.Error) -> No
     """A code that the table does not know still becomes a BackendError."""
     fault, _ = MySQLDialect(MySQLSettings()).fault(error)
     assert issubclass(ERRORS[fault], BackendError)
+
+
+def test_a_connection_out_of_step_is_lost() -> None:
+    """PyMySQL says in words only that what it read cannot be the answer to what it asked."""
+    fault, _ = MySQLDialect(MySQLSettings()).fault(
+        pymysql.err.InternalError("Packet sequence number wrong - got 1 expected 2")
+    )
+    assert fault is Fault.LOST
 
 
 # -- opening --------------------------------------------------------------------------------------

@@ -561,7 +561,7 @@ def test_the_diagnosis_of_a_server_that_does_not_talk(
 ) -> None:
     """A user who may not ask is told so, and what would be needed; opening needs no such right."""
     backend = make_private_redis(username="quiet", password="secret-word")
-    rights = f"~{{{backend._settings.namespace}}}:* +@all -@dangerous".split()
+    rights = f"~{{{backend._settings.namespace}}}:* +@all -@dangerous +@connection".split()
     private_redis.execute("ACL", "SETUSER", "quiet", "on", ">secret-word", *rights)
     backend.open()
     findings = {finding.name: finding for finding in backend.diagnose()}

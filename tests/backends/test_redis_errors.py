@@ -6,7 +6,7 @@ import contextlib
 import re
 import socketserver
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -27,9 +27,9 @@ from futurama.errors import (
 )
 from futurama.events import CancelOutcome
 from tests.backends.conftest import MakeRedis
-from tests.backends.proxy import Proxy
 from tests.backends.samples import T0, claim_all, event, events, seconds
 from tests.servers import ExternalRedis, Redis, free_port
+from tests.servers.proxy import Proxy
 
 # -- answers of the server ------------------------------------------------------------------------
 
@@ -51,8 +51,12 @@ class _Refusal(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         while first := self.rfile.readline():
             command = [self._word() for _ in range(int(first[1:]))]
-            is_script = command[0].startswith(b"EVAL")
-            self.wfile.write(self.server.answer + b"\r\n" if is_script else b"+OK\r\n")
+            self.wfile.write(self._answer(command) + b"\r\n")
+
+    def _answer(self, command: Sequence[bytes]) -> bytes:
+        if command[0].startswith(b"EVAL"):
+            return self.server.answer
+        return b"+id=1 addr=1 laddr=1" if command == [b"CLIENT", b"INFO"] else b"+OK"
 
     def _word(self) -> bytes:
         size = int(self.rfile.readline()[1:])
@@ -75,6 +79,7 @@ _WORDS: Mapping[str, tuple[str, type[BackendError]]] = {
     "BUSY": ("BUSY Redis is busy running a script.", BackendUnavailableError),
     "CLUSTERDOWN": ("CLUSTERDOWN The cluster is down", BackendUnavailableError),
     "CROSSSLOT": ("CROSSSLOT Keys don't hash to the same slot", BackendSetupError),
+    "DENIED": ("DENIED Redis is running in protected mode", BackendSetupError),
     "LOADING": ("LOADING Redis is loading the dataset in memory", BackendUnavailableError),
     "MASTERDOWN": ("MASTERDOWN Link with MASTER is down", BackendUnavailableError),
     "MISCONF": ("MISCONF Errors writing to the AOF file", BackendUnavailableError),
@@ -84,6 +89,7 @@ _WORDS: Mapping[str, tuple[str, type[BackendError]]] = {
     "NOREPLICAS": ("NOREPLICAS Not enough good replicas to write.", BackendUnavailableError),
     "OOM": ("OOM command not allowed when used memory > 'maxmemory'.", BackendUnavailableError),
     "READONLY": ("READONLY You can't write against a read only replica.", BackendUnavailableError),
+    "REDIRECT": ("REDIRECT 127.0.0.1:7001", BackendUnavailableError),
     "TRYAGAIN": ("TRYAGAIN Multiple keys request during rehashing", BackendUnavailableError),
     "WRONGPASS": ("WRONGPASS invalid username-password pair", BackendSetupError),
     "WRONGTYPE": ("WRONGTYPE Operation against a key of another kind", BackendSetupError),
@@ -247,7 +253,7 @@ _COMMANDS = sorted(
 """What the scripts call."""
 
 
-@pytest.mark.parametrize("command", [*_COMMANDS, "evalsha"])
+@pytest.mark.parametrize("command", [*_COMMANDS, "evalsha", "client|kill"])
 def test_a_right_that_is_missing_changes_nothing(
     make_redis: MakeRedis,
     redis_server: Redis | ExternalRedis,

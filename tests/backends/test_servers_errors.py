@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from futurama.backend import AddOutcome, Query, Settlement, State
-from futurama.backends import mysql
+from futurama.backends import mysql, postgresql
+from futurama.backends.sql import mysql_session
 from futurama.backends.sql.errors import ERRORS, Fault
 from futurama.backends.sql.transactions import TRIES
 from futurama.errors import (
@@ -23,9 +24,10 @@ from futurama.errors import (
 )
 from futurama.events import CancelOutcome
 from tests.backends.conftest import AnyBackend, Site, configured
-from tests.backends.proxy import Proxy
 from tests.backends.samples import T0, claim_all, event, events, seconds
 from tests.servers import free_port
+from tests.servers.proxy import Fate, Proxy
+from tests.servers.wire import MESSAGES
 
 
 @pytest.fixture
@@ -251,9 +253,9 @@ def test_waiting_for_a_connection_is_bounded(site: Site) -> None:
 
 
 @pytest.fixture
-def proxy(site: Site) -> Iterator[Proxy]:
+def proxy(site: Site, server_name: str) -> Iterator[Proxy]:
     """Between the backend and the server."""
-    with Proxy(site.server.port) as proxy:
+    with Proxy(site.server.port, MESSAGES[server_name]) as proxy:
         yield proxy
 
 
@@ -346,3 +348,19 @@ def test_claim_whose_commit_did_not_arrive_is_unknown(proxied: AnyBackend, proxy
     with pytest.raises(OutcomeUnknownError):
         claim_all(proxied)
     assert len(claim_all(proxied)) == 3
+
+
+def test_a_transaction_of_a_client_that_has_vanished_is_ended(
+    site: Site, proxied: AnyBackend, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose COMMIT was lost without the server being told keeps its locks only for a while."""
+    monkeypatch.setattr(mysql_session, "_LEEWAY_SECONDS", 0)
+    monkeypatch.setattr(postgresql, "_LEEWAY_SECONDS", 0)
+    vanishing = site.make(port=proxy.port, read_timeout_sec=1.0)
+    vanishing.open()
+    with (
+        proxy.breaking_commits({Fate.ABANDONED: 1}),
+        pytest.raises(OutcomeUnknownError),
+    ):
+        vanishing.add(events(3), if_exists="raise")
+    assert proxied.add(events(3), if_exists="raise") == [AddOutcome.ADDED] * 3

@@ -1,8 +1,8 @@
 """One instance as a process: ``python -m tests.faults.instance RECORD CONFIG``.
 
-Says ``ready`` when it has started. Obeys lines on its standard input: ``cancel FILE`` cancels the
-events that a file lists, each at its time, and says ``cancelled`` at the end; ``stats`` prints the
-statistics; the end of the input stops it.
+Says ``ready`` when it has started. Obeys lines on its standard input: ``ask FILE`` cancels and moves
+the events that a file lists, each at its time, and says ``asked`` at the end; ``stats`` prints the
+statistics and the wall clock; the end of the input stops it.
 """
 
 from __future__ import annotations
@@ -14,50 +14,52 @@ import threading
 import time
 from pathlib import Path
 
-from futurama import Config, Event, Queue
-from futurama.errors import FuturamaError
-from futurama.times import to_us
+from futurama import Config, Queue
+from tests.faults.behaviour import triggers
+from tests.faults.client import Client
 from tests.faults.record import Recorder
+from tests.faults.recorded import RecordedBackend
 
-_CANCELLERS = 16
+_ASKERS = 16
 
 
 def main(record: str, config: str) -> None:
     """Run until the standard input ends."""
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     recorder = Recorder(Path(record))
-
-    def trigger(event: Event) -> None:
-        recorder.write("call", event.id, event.attempt, to_us(event.trigger_time))
-
-    queue = Queue({"t": trigger}, Config.from_mapping(json.loads(config)))
+    configuration = Config.from_mapping(json.loads(config))
+    backend = RecordedBackend(configuration.make_backend(), recorder)
+    queue = Queue(triggers(recorder), configuration, backend=backend)
+    client = Client(queue, recorder)
     queue.start()
     print("ready", flush=True)
     for line in sys.stdin:
         command, _, argument = line.strip().partition(" ")
-        if command == "cancel":
-            _cancel_all(queue, recorder, Path(argument))
-            print("cancelled", flush=True)
+        if command == "ask":
+            _ask(client, Path(argument))
+            print("asked", flush=True)
         elif command == "stats":
-            print(json.dumps(queue.stats()), flush=True)
+            print(json.dumps({**queue.stats(), "wall_clock": time.time()}), flush=True)
     print("stopped" if queue.stop() else "stopped with calls left", flush=True)
+    backend.close()
 
 
-def _cancel_all(queue: Queue, recorder: Recorder, path: Path) -> None:
-    """Cancel each event of the file at the time given there, in microseconds since 1970."""
-    plan = [(int(us), event_id) for event_id, us in map(str.split, path.read_text().splitlines())]
-    plan.sort()
+def _ask(client: Client, path: Path) -> None:
+    """Carry out a file of lines ``AT ID [TO]``: at that time cancel the event, or move it to another.
+
+    Times are in microseconds since 1970.
+    """
+    steps = sorted((int(at), rest) for at, *rest in map(str.split, path.read_text().splitlines()))
 
     def work(part: int) -> None:
-        for at_us, event_id in plan[part::_CANCELLERS]:
+        for at_us, (event_id, *to_us) in steps[part::_ASKERS]:
             time.sleep(max(0.0, at_us / 1e6 - time.time()))
-            try:
-                outcome = queue.cancel(event_id).value
-            except FuturamaError as exc:
-                outcome = type(exc).__name__
-            recorder.write("cancel", event_id, outcome)
+            if to_us:
+                client.move(event_id, int(to_us[0]))
+            else:
+                client.cancel(event_id)
 
-    threads = [threading.Thread(target=work, args=[part]) for part in range(_CANCELLERS)]
+    threads = [threading.Thread(target=work, args=[part]) for part in range(_ASKERS)]
     for thread in threads:
         thread.start()
     for thread in threads:

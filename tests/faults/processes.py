@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,16 +22,23 @@ class Instance:
     """A process that runs :mod:`tests.faults.instance`.
 
     Args:
-        name: the owner's name in claims, and of the files.
+        name: the owner's name in claims, and of the files; no other instance ever had it.
         folder: where it records and logs.
         config: the configuration; ``queue_name`` is added.
+        environment: further variables of the environment.
     """
 
-    def __init__(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        config: Mapping[str, Any],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.record = folder / f"{name}.record"
-        self.log = folder / f"{name}.log"
-        with self.log.open("wb") as log:
+        self._log = folder / f"{name}.log"
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -40,23 +48,39 @@ class Instance:
                     json.dumps({**config, "queue_name": name}),
                 ],
                 cwd=_ROOT,
+                env={**os.environ, **(environment or {})},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What it wrote to its log."""
+        return self._log.read_text(errors="replace")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
     def wait_until_ready(self) -> None:
         """Wait until it claims."""
         self._expect("ready")
 
-    def start_cancelling(self, plan: Path) -> None:
-        """Let it cancel what the file lists; :meth:`wait_until_cancelled` waits for the end."""
-        self._say(f"cancel {plan}")
+    def start_asking(self, plan: Path) -> None:
+        """Let it cancel and move what the file lists, see :mod:`tests.faults.instance`."""
+        self._say(f"ask {plan}")
 
-    def wait_until_cancelled(self) -> None:
-        """Wait until every event of the plan has an answer."""
-        self._expect("cancelled")
+    def wait_until_asked(self) -> None:
+        """Wait until everything that the file lists has an answer."""
+        self._expect("asked")
 
     def stats(self) -> dict[str, Any]:
         """What it says of itself."""
@@ -66,7 +90,7 @@ class Instance:
 
     def stop(self) -> None:
         """Let it stop in order."""
-        if self._process.poll() is None:
+        if not self.has_ended:
             assert self._process.stdin is not None
             self._process.stdin.close()
             self._expect("stopped")
@@ -74,10 +98,19 @@ class Instance:
         self._close()
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """End it at once, as a crash would; it may be stopped, or have ended by itself."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._close()
+
+    def pause(self) -> None:
+        """Stop it between any two of its instructions."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def _close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
@@ -91,7 +124,7 @@ class Instance:
 
     def _expect(self, word: str) -> None:
         line = self._line()
-        assert line == word, f"{self.name} said {line!r}, not {word!r}:\n{self.log.read_text()}"
+        assert line == word, f"{self.name} said {line!r}, not {word!r}:\n{self.log[-4000:]}"
 
     def _line(self) -> str:
         """The next line of its output; whoever says nothing is ended, so that nobody waits for ever."""

@@ -1,96 +1,152 @@
-"""What happened, written so that it survives SIGKILL: one line per fact, appended in one write."""
+"""What happened, written so that it survives SIGKILL.
+
+Every operation is two records: that it begins, before, and how it ended, after. Each is appended to a
+file in one write: what that has returned for is in the kernel's hands and outlives its process. An
+operation without an end may have happened or not.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
+import pickle
+import struct
+import threading
 import time
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from pathlib import Path
+from typing import Any, TypeVar
 
 import attrs
 
-__all__ = ["Cancel", "Fact", "History", "Recorder", "read"]
+from futurama.conformance.history import OPEN_END, UNKNOWN
+from futurama.errors import OutcomeUnknownError
+
+__all__ = ["FAILED", "Operation", "Recorder", "Records"]
+
+Result = TypeVar("Result")
+
+_SIZE = struct.Struct(">I")
+_BEGINNING = 4
+"""How many parts a record has that begins an operation; one that ends it has fewer."""
+
+
+class _Failed(Enum):
+    FAILED = "an error said that nothing was changed"
+
+
+FAILED = _Failed.FAILED
+"""The outcome of an operation that was refused or impossible."""
 
 
 class Recorder:
-    """Appends facts to a file of this process.
+    """Appends what one process does to a file; thread-safe.
 
-    What a write has returned for is in the page cache of the kernel: it survives the process.
+    Args:
+        path: of the file; made if it is missing.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._numbers = itertools.count()
+        self._writing = threading.Lock()
 
-    def write(self, kind: str, event_id: str, *more: object) -> None:
-        """Note a fact with the time of this machine, on both clocks.
+    def around(self, what: str, arguments: Mapping[str, Any], do: Callable[[], Result]) -> Result:
+        """Do it, and write down that it begins and how it ends.
 
-        CLOCK_MONOTONIC is the same for all processes of a machine, so facts of several compare.
+        An OutcomeUnknownError leaves it open. Any other exception means that nothing was changed.
         """
-        now_ns, wall_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.time_ns()
-        line = " ".join(map(str, (kind, event_id, now_ns, wall_ns, *more)))
-        os.write(self._file, line.encode() + b"\n")
+        number = self.begin(what, arguments)
+        try:
+            result = do()
+        except OutcomeUnknownError:
+            raise
+        except BaseException:
+            self.end(number, FAILED)
+            raise
+        self.end(number, result)
+        return result
+
+    def begin(self, what: str, arguments: Mapping[str, Any]) -> int:
+        """Write down that something begins; returns the number under which :meth:`end` ends it."""
+        number = next(self._numbers)
+        self._write((number, time.monotonic_ns(), what, dict(arguments)))
+        return number
+
+    def end(self, number: int, outcome: object) -> None:
+        """Write down how it ended."""
+        self._write((number, time.monotonic_ns(), outcome))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def _write(self, record: tuple[Any, ...]) -> None:
+        body = pickle.dumps(record)
+        with self._writing:
+            os.write(self._file, _SIZE.pack(len(body)) + body)
 
 
-@attrs.frozen
-class Fact:
-    """One line.
+@attrs.frozen(kw_only=True)
+class Operation:
+    """Something that was begun.
 
     Attributes:
         process: whose file it is in.
-        at_ns: CLOCK_MONOTONIC.
-        wall_ns: the machine's clock, which is the database server's, too.
-        more: what else was written.
+        what: which kind of thing.
+        arguments: as they were given.
+        outcome: the result, FAILED, or UNKNOWN if no end was written.
+        start, end: nanoseconds of CLOCK_MONOTONIC, which all processes of a machine share.
     """
 
     process: str
-    kind: str
-    event_id: str
-    at_ns: int
-    wall_ns: int
-    more: tuple[str, ...]
+    what: str
+    arguments: dict[str, Any]
+    outcome: Any
+    start: int
+    end: int
 
 
-@attrs.frozen
-class Cancel:
-    """One answer to a cancel: what, and when it had arrived."""
+class Records:
+    """What a process has written so far; may be read again and again while it writes.
 
-    outcome: str
-    at_ns: int
+    Args:
+        path: its file.
+    """
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_bytes = 0
+        self._open: dict[int, Operation] = {}
 
-@attrs.frozen
-class History:
-    """All facts about each event."""
-
-    calls: dict[str, list[Fact]]
-    cancels: dict[str, list[Cancel]]
-
-    def repeats(self) -> dict[str, list[Fact]]:
-        """The events that were called more than once."""
-        return {event_id: calls for event_id, calls in self.calls.items() if len(calls) > 1}
-
-    def late_ms(self) -> list[float]:
-        """How late the first call of each event was, sorted; negative would be early."""
-        late = []
-        for calls in self.calls.values():
-            first = min(calls, key=lambda fact: fact.at_ns)
-            late.append((first.wall_ns - int(first.more[1]) * 1000) / 1e6)
-        return sorted(late)
-
-
-def read(paths: Iterable[Path]) -> History:
-    """Everything that was written; a last line that was cut short would be an error here."""
-    calls: dict[str, list[Fact]] = defaultdict(list)
-    cancels: dict[str, list[Cancel]] = defaultdict(list)
-    for path in paths:
-        if not path.exists():
-            continue
-        for line in path.read_text().splitlines():
-            kind, event_id, at, wall, *more = line.split(" ")
-            fact = Fact(path.stem, kind, event_id, int(at), int(wall), tuple(more))
-            if kind == "call":
-                calls[event_id].append(fact)
+    def read(self) -> list[Operation]:
+        """What has ended since the last time, and what is open, by start."""
+        ended = []
+        for record in self._new_records():
+            if len(record) == _BEGINNING:
+                number, at, what, arguments = record
+                self._open[number] = Operation(
+                    process=self._path.stem,
+                    what=what,
+                    arguments=arguments,
+                    outcome=UNKNOWN,
+                    start=at,
+                    end=OPEN_END,
+                )
             else:
-                cancels[event_id].append(Cancel(fact.more[0], fact.at_ns))
-    return History(dict(calls), dict(cancels))
+                number, at, outcome = record
+                ended.append(attrs.evolve(self._open.pop(number), outcome=outcome, end=at))
+        return sorted([*ended, *self._open.values()], key=lambda one: one.start)
+
+    def _new_records(self) -> Iterator[tuple[Any, ...]]:
+        """Those that are there as a whole: one that was cut short by a death was never made."""
+        with self._path.open("rb") as file:
+            file.seek(self._read_bytes)
+            while len(head := file.read(_SIZE.size)) == _SIZE.size:
+                (size,) = _SIZE.unpack(head)
+                body = file.read(size)
+                if len(body) < size:
+                    return
+                self._read_bytes += _SIZE.size + size
+                yield pickle.loads(body)

@@ -130,8 +130,8 @@ class TakesOverWithoutATrace(RewritingRedis):
     """A claim whose lease has ended is handed out like any other event."""
 
     rewrites: ClassVar[Mapping[str, str]] = {
-        "event.lost = event.lost or event.state == 'c'\n  event.time, event.state": (
-            "event.time, event.state"
+        "event.lost = event.lost or event.state == 'c'\n    event.time, event.state, event.attempt, event.note": (
+            "event.time, event.state, event.attempt, event.note"
         )
     }
 

@@ -373,6 +373,15 @@ class ReleasedMeansNow(_AfterSettling):
 
 
 @breaks("settle.release")
+class ReleasedAsBefore(_AfterSettling):
+    """The due of the report is overlooked."""
+
+    def then(self, settlement: Settlement, row: Any, now: datetime) -> None:
+        if settlement.kind is SettlementKind.RELEASE:
+            self._enqueue(row, settlement.claim.due)
+
+
+@breaks("settle.release")
 class ReleasesAreCharged(_AfterSettling):
     """A release costs an attempt."""
 

@@ -190,7 +190,7 @@ class TakesOverWithoutATrace(OnSQLite):
 class CountsNothing(OnSQLite):
     """The UPDATE leaves ``attempt`` as it is."""
 
-    rewrites = ((r"attempt=\(\S+attempt \+ 1\)", "attempt=attempt"),)
+    rewrites = ((r"attempt=\(\S+attempt \+ .* END\)", "attempt=attempt"),)
 
 
 # -- adding ------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ class MariaDB(PrivateServer, _MySQL):
         return [
             self._binary,
             *_OPTIONS,
-            *_as_root(),
+            *(_as_root() if self.user is None else ()),
             f"--datadir={self.directory / 'data'}",
             f"--tmpdir={self.directory}",
             f"--socket={self.directory / 'socket'}",
@@ -146,6 +146,60 @@ class MariaDB(PrivateServer, _MySQL):
             f"--port={self.port}",
             *self._options,
         ]
+
+    def status(self, name: str) -> int:
+        """What the server has counted, or counts now, under this name of SHOW GLOBAL STATUS."""
+        ((_, value),) = self.execute("SHOW GLOBAL STATUS LIKE %s", name)
+        return int(value)
+
+    def metric(self, name: str) -> int:
+        """What InnoDB has counted under this name of ``information_schema.innodb_metrics``."""
+        ((value,),) = self.execute(
+            "SELECT count FROM information_schema.innodb_metrics WHERE name = %s", name
+        )
+        return int(value)
+
+    def grant_all(self, username: str, database: str) -> None:
+        """Let a user, created if missing, do anything in one database and nothing with the server."""
+        self.execute(f"GRANT ALL ON {self.quoted(database)}.* TO {username}@'%' IDENTIFIED BY ''")
+
+    def follow(self, source: MariaDB) -> None:
+        """Replicate, from its beginning, a server that writes a binary log.
+
+        Semi-synchronously: from now on the source commits nothing that is not on this server's disk.
+        For that the source gets a user ``replica``.
+        """
+        source.execute("GRANT REPLICATION SLAVE ON *.* TO replica@'%' IDENTIFIED BY ''")
+        self.execute("SET GLOBAL rpl_semi_sync_slave_enabled = 1")
+        self.execute(
+            f"CHANGE MASTER TO master_host = '{source.host}', master_port = {source.port}, "
+            "master_user = 'replica', master_use_gtid = slave_pos"
+        )
+        self.execute("START SLAVE")
+        source.execute(
+            "SET GLOBAL rpl_semi_sync_master_wait_point = AFTER_SYNC, "
+            "GLOBAL rpl_semi_sync_master_timeout = 60000, GLOBAL rpl_semi_sync_master_enabled = 1"
+        )
+
+    def received(self) -> str:
+        """Up to where this replica has got the changes of its source."""
+        with (
+            contextlib.closing(self.connect()) as connection,
+            connection.cursor(pymysql.cursors.DictCursor) as cursor,
+        ):
+            cursor.execute("SHOW SLAVE STATUS")
+            (status,) = cursor.fetchall()
+        position: str = status["Gtid_IO_Pos"]
+        return position
+
+    def promote(self) -> None:
+        """Make all changes that this replica has got, follow nobody any more, and take writes."""
+        self.execute("STOP SLAVE IO_THREAD")
+        ((result,),) = self.execute("SELECT MASTER_GTID_WAIT(%s, 60)", self.received())
+        assert result == 0, "the replica could not make all changes that it has got"
+        self.execute("STOP SLAVE")
+        self.execute("RESET SLAVE ALL")
+        self.execute("SET GLOBAL read_only = 0")
 
     def answers(self) -> bool:
         """See :class:`PrivateServer`."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.support import World
+from tests.unit.support import Told, World
 
 
 @pytest.fixture
@@ -15,3 +16,12 @@ def world() -> Iterator[World]:
     made = World()
     yield made
     made.close()
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    """All that Futurama logs."""
+    made, logger = Told(), logging.getLogger("futurama")
+    logger.addHandler(made)
+    yield made
+    logger.removeHandler(made)

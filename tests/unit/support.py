@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 from collections import Counter, deque
@@ -262,6 +263,7 @@ class World:
         for loop in (
             scheduler._report_loop,
             scheduler._renew_loop,
+            scheduler._watchdog_loop,
             scheduler._upkeep_loop,
             scheduler._claim_loop,
         ):
@@ -365,3 +367,26 @@ def wait_until(condition: threading.Condition, predicate: Callable[[], bool]) ->
     """Wait, on a condition, for something that should be so in a moment."""
     with condition:
         assert condition.wait_for(predicate, PATIENCE_SECONDS), "waited in vain"
+
+
+class Told(logging.Handler):
+    """What is logged, for tests that wait for it; see the fixture ``told``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed = threading.Condition()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record."""
+        with self.changed:
+            self.messages.append(f"{record.levelname} {record.getMessage()}")
+            self.changed.notify_all()
+
+    def count(self, text: str) -> int:
+        """How many messages contain ``text``."""
+        return sum(text in message for message in self.messages)
+
+    def wait_for(self, text: str, count: int = 1) -> None:
+        """Wait until so many messages contain ``text``."""
+        wait_until(self.changed, lambda: self.count(text) >= count)

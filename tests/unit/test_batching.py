@@ -198,14 +198,17 @@ def test_a_bad_item_does_not_fail_its_neighbours(error: Exception) -> None:
     "error", [unavailable(), BackendSetupError("wrong password", backend="x"), KeyError("bug")]
 )
 def test_trouble_of_the_whole_batch_is_everyones(error: Exception) -> None:
-    """P8: an error that is no item's fault is not repeated for every single item."""
+    """P8: an error that is no item's fault is not repeated for every item; each caller gets its own."""
     flushed: list[str] = []
 
     def flush(batch: Sequence[str]) -> Sequence[str]:
         flushed.append("".join(batch))
         raise error
 
-    assert run_together(flush, "abc") == [error] * 3
+    raised = run_together(flush, "abc")
+    assert [repr(each) for each in raised] == [repr(error)] * 3
+    assert [each.__cause__ for each in raised if isinstance(each, Exception)] == [error] * 3
+    assert len(set(map(id, raised))) == 3
     assert flushed == ["abc"]
 
 

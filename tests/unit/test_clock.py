@@ -132,3 +132,49 @@ def test_a_slow_answer_is_no_skew(caplog: pytest.LogCaptureFixture) -> None:
     machine.delays_us = [(0, 3_000_000)] * 3
     BackendClock(machine.ask_server, machine).sample()
     assert not caplog.records
+
+
+@pytest.mark.parametrize("jump_us", [3_600_000_000, -3_600_000_000, 1_100_000])
+def test_a_jump_of_the_server_is_worth_a_warning(
+    caplog: pytest.LogCaptureFixture, jump_us: int
+) -> None:
+    """A server clock that was set, or another server's, is told of once for each jump."""
+    machine = Machine()
+    clock = BackendClock(machine.ask_server, machine)
+    clock.sample()
+    machine.pass_us(10_000_000)
+    machine.wall_offset_us = machine.server_offset_us = jump_us
+    clock.sample()
+    clock.sample()
+    assert [record.args for record in caplog.records] == [(jump_us / 1e6,)]
+    assert "has jumped" in caplog.text
+    assert clock.jumps == 1
+
+
+def test_what_is_no_jump(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither slow answers, nor a drift, nor this machine's own clock make the server's seem to jump."""
+    machine = Machine()
+    clock = BackendClock(machine.ask_server, machine)
+    machine.delays_us = [(0, 3_000_000)] * 3
+    clock.sample()
+    clock.sample()
+    machine.delays_us = [(0, 3_000_000)] * 3
+    clock.sample()
+    machine.pass_us(86_400_000_000)
+    machine.server_offset_us = machine.wall_offset_us = 8_640_000
+    clock.sample()
+    assert clock.jumps == 0
+    assert not caplog.records
+    machine.wall_offset_us += 3_600_000_000
+    clock.sample()
+    assert clock.jumps == 0
+
+
+def test_whole_seconds_do_not_jump() -> None:
+    """A server that knows no fractions of a second seems to move by less than one."""
+    machine = Machine()
+    clock = BackendClock(lambda: machine.ask_server().replace(microsecond=0), machine)
+    for _ in range(50):
+        clock.sample()
+        machine.pass_us(10_123_456)
+    assert clock.jumps == 0

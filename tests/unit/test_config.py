@@ -111,12 +111,23 @@ def test_every_key_is_documented() -> None:
         ("consumer_timeout_sec", "consumer_lock_timeout_sec"),
         ("max_data_byte", "max_data_bytes"),
         ("backnd", "backend"),
+        ("limit", "consumer_select_limit"),
+        ("Lease", "consumer_lock_timeout_sec"),
     ],
 )
 def test_a_misspelt_key_names_the_right_one(wrong: str, right: str) -> None:
     """Keys of the core and of the backend are suggested alike."""
     with pytest.raises(ConfigError, match=f"unknown .*'{wrong}'.*did you mean '{right}'"):
         Config.from_mapping({"backend": "memory", wrong: 1})
+
+
+def test_what_others_call_a_key() -> None:
+    """A name of another tool leads to the key of the chosen backend, and nowhere without one."""
+    with pytest.raises(ConfigError, match="did you mean 'db_name'"):
+        Config(backend="mysql", database="events")
+    with pytest.raises(ConfigError, match="'database'") as info:
+        Config(backend="memory", database="events")
+    assert "db_name" not in str(info.value)
 
 
 @pytest.mark.parametrize("name", ["pasword", "Password", "pw", "passphrase", "PASSWD"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
+from collections.abc import Callable
 
 import pytest
 
@@ -42,6 +45,24 @@ def test_every_class_has_a_docstring() -> None:
     """Each class says what it means."""
     for name in errors.__all__:
         assert inspect.getdoc(getattr(errors, name))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BackendRejectedError("no", backend="mysql"),
+        ConfigError("no", key="port"),
+        EventExistsError("a", "b"),
+        InvalidEventError("no", field="id"),
+    ],
+)
+@pytest.mark.parametrize("copied", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_errors_travel(
+    error: FuturamaError, copied: Callable[[FuturamaError], FuturamaError]
+) -> None:
+    """An error can be copied, and sent to another process, with its text and its fields."""
+    other = copied(error)
+    assert (type(other), str(other), vars(other)) == (type(error), str(error), vars(error))
 
 
 @pytest.mark.parametrize(

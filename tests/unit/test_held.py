@@ -321,3 +321,36 @@ def test_close_ends_all_waiting() -> None:
     threads = [Background(held.next) for _ in range(4)]
     held.close()
     assert [thread.result() for thread in threads] == [None] * 4
+
+
+def test_an_abandoned_claim_is_not_renewed(held: HeldClaims, clock: Clock) -> None:
+    """A call for which nobody waits keeps its claim only until its lease ends; others are renewed."""
+    abandoned, waiting = hold(held, clock, 0, 5)
+    assert held.next_now() is abandoned
+    held.abandon(abandoned)
+    held.abandon(waiting)
+    assert (abandoned.phase, waiting.phase) == (Phase.ABANDONED, Phase.WAITING)
+    clock.us += LEASE_US
+    assert held.to_renew(older_than_us=clock.monotonic_us() + 1) == [waiting]
+    assert held.withdraw(abandoned.claim.id) is None
+    held.forget([waiting])
+    assert held.earliest_lease_end_us() is None
+
+
+def test_what_is_to_be_given_back_is_held_but_not_called(held: HeldClaims, clock: Clock) -> None:
+    """P4: its lease is renewed until that was reported, and no call starts meanwhile."""
+    claim, other = new_claim(), new_claim()
+    [withdrawn] = held.add_withdrawn([claim], lease_end_us=clock.monotonic_us() + LEASE_US)
+    assert held.next_now() is None
+    assert held.to_renew(older_than_us=clock.monotonic_us() + 2 * LEASE_US) == [withdrawn]
+    assert [held.holds(each) for each in (claim, other)] == [True, False]
+    held.forget([withdrawn])
+    assert not held.holds(claim)
+
+
+def test_a_later_claim_is_another_one(held: HeldClaims, clock: Clock) -> None:
+    """P4: of two claims on one event the former is not held any more."""
+    former, later = new_claim("a"), new_claim("a", attempt=2)
+    for claim in former, later:
+        held.add([claim], lease_end_us=clock.monotonic_us() + LEASE_US)
+    assert [held.holds(each) for each in (former, later)] == [False, True]

@@ -33,13 +33,14 @@ from futurama import (
     TriggerResult,
 )
 from futurama import queue as queue_module
-from futurama.backend import State
+from futurama.backend import Move, State
 from futurama.backends.memory import MemoryBackend
 from futurama.testing import VirtualQueue
 from tests.unit.support import (
     MILLISECOND,
     SECOND,
     START,
+    Fault,
     World,
     fails,
     fails_after,
@@ -237,6 +238,68 @@ def test_creating_gives_up(world: World) -> None:
             queue.create("note", SECOND)
         assert world.time.now() - before <= 5 * SECOND
     assert queue.stats()["created"] == 0
+
+
+def stored_then_moved(world: World) -> Fault:
+    """The add happens, but before it is repeated the stored event is changed."""
+
+    def fault(proceed: Callable[[], object]) -> object:
+        proceed()
+        world.memory.reschedule([Move(id="a", trigger_time=START + timedelta(hours=1))])
+        raise unknown()
+
+    return fault
+
+
+def create_one(queue: Queue) -> None:
+    """The event ``a``."""
+    queue.create("note", SECOND, id="a")
+
+
+def create_two(queue: Queue) -> None:
+    """The event ``a`` after another one."""
+    queue.create_many([Draft("note", SECOND, id="b"), Draft("note", SECOND, id="a")])
+
+
+@pytest.mark.parametrize(("create", "known"), [(create_one, 0), (create_two, 1)])
+def test_an_own_event_is_not_taken_for_anothers(
+    world: World, create: Callable[[Queue], None], known: int
+) -> None:
+    """P6: when a repeat is refused, what is stored may be what the first try stored."""
+    queue = world.queue({})
+    world.backend.plan("add", stored_then_moved(world))
+    with pytest.raises(OutcomeUnknownError, match="creating event 'a' was lost"):
+        create(queue)
+    assert queue.stats()["created"] == known
+
+
+def test_a_later_outage_does_not_hide_a_lost_answer(world: World) -> None:
+    """P6: an event that may have been stored is not said to be unchanged."""
+    queue = world.queue({}, operation_timeout_sec=1)
+    world.backend.plan("add", fails_after(unknown()), *[fails(unavailable())] * 50)
+    with pytest.raises(OutcomeUnknownError):
+        queue.create("note", SECOND, id="a")
+    assert world.stored("a") is not None
+
+
+def test_creating_many_tells_what_was_stored(world: World) -> None:
+    """P6: if the backend goes away between two writes, nobody is told that nothing was changed."""
+    queue = world.queue({}, operation_timeout_sec=1)
+    world.backend.plan("add", lambda proceed: proceed(), *[fails(unavailable())] * 50)
+    with pytest.raises(OutcomeUnknownError, match="the first 1000 events were stored"):
+        queue.create_many([("note", SECOND)] * 1001)
+    assert world.memory.count()[State.WAITING] == 1000
+    with pytest.raises(BackendUnavailableError):
+        queue.create_many([("note", SECOND)])
+
+
+def test_creating_many_says_which_is_wrong(world: World) -> None:
+    """The index of the first wrong one is in the error and in its text; nothing is stored."""
+    queue = world.queue({})
+    with pytest.raises(InvalidEventError, match=r"^drafts\[2\]: ") as info:
+        queue.create_many([("note", SECOND), ("note", SECOND), ("", SECOND), ("note", "now")])
+    assert (info.value.index, info.value.field) == (2, "trigger_type")
+    assert world.memory.count()[State.WAITING] == 0
 
 
 def test_a_refused_event(world: World) -> None:
@@ -466,6 +529,17 @@ def test_a_cancel_with_a_lost_answer(world: World) -> None:
     queue.advance(timedelta(minutes=1))
     assert world.calls == []
     assert queue.stats()["cancelled"] == 0
+
+
+def test_a_cancel_in_doubt_that_gives_up(world: World) -> None:
+    """P6: what may have been removed by the report of its holder is not said to be unchanged."""
+    queue = world.queue(operation_timeout_sec=1)
+    held = held_event(world, queue)
+    world.backend.plan("settle", fails_after(unknown()))
+    world.backend.plan("cancel", *[fails(unavailable())] * 50)
+    with pytest.raises(OutcomeUnknownError, match="cancelling"):
+        queue.cancel(held)
+    assert world.stored(held) is None
 
 
 def test_a_cancel_that_never_happened(world: World) -> None:
@@ -785,7 +859,7 @@ def test_a_move_that_failed_for_good_is_not_trusted(world: World) -> None:
     queue, other = world.queue(operation_timeout_sec=1), world.queue({})
     event_id = held_event(world, queue)
     world.backend.plan("settle", fails_after(unknown()), *[fails(unavailable())] * 50)
-    with pytest.raises(BackendUnavailableError):
+    with pytest.raises(OutcomeUnknownError):
         queue.reschedule(event_id, timedelta(hours=1))
     world.backend.heal()
     assert other.cancel(event_id) is CancelOutcome.CANCELLED

@@ -172,6 +172,19 @@ def test_reports_end_with_the_lease(world: World) -> None:
     assert desk.counted("lost") == 3
 
 
+def test_an_outage_does_not_flood_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """P8: a thousand claims that are lost together are two lines, which name some of them."""
+    desk = Desk(world, 1000)
+    desk.done(*desk.claims)
+    world.backend.outage = unavailable
+    desk.reporter.step()
+    world.time.sleep(10)
+    caplog.clear()
+    desk.reporter.step()
+    assert len(caplog.messages) == 2
+    assert all("1000 claims: " in line and "995 more" in line for line in caplog.messages)
+
+
 def test_bugs_of_a_backend_lose_only_one_batch(world: World) -> None:
     """P9: an error that no backend should raise loses the reports, but the reporter goes on."""
     desk = Desk(world, 2)

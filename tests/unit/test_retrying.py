@@ -7,6 +7,7 @@ import pytest
 from futurama.errors import (
     BackendError,
     BackendRejectedError,
+    BackendSetupError,
     BackendUnavailableError,
     OutcomeUnknownError,
 )
@@ -44,6 +45,23 @@ def test_gives_up_in_time() -> None:
     waited = (time.now() - START).total_seconds()
     assert 7 < waited <= 10
     assert tries > 5
+
+
+@pytest.mark.parametrize(
+    "last", [unavailable(), rejected("a"), BackendSetupError("no right", backend="faulty")]
+)
+def test_a_lost_answer_is_not_forgotten(last: BackendError) -> None:
+    """P6: once an answer was lost, no later error may say that nothing was changed."""
+    errors = [unavailable(), unknown()]
+
+    def operation() -> None:
+        raise errors.pop(0) if errors else last
+
+    with pytest.raises(OutcomeUnknownError, match="answer to an earlier try was lost") as info:
+        retrying(operation, runtime=VirtualTime(), timeout=10)
+    assert info.value.__cause__ is last
+    assert str(last) in str(info.value)
+    assert info.value.backend == "faulty"
 
 
 def test_no_timeout_means_one_try() -> None:

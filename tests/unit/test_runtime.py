@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from futurama.runtime import Coroutines, ThreadRuntime
+from futurama.runtime import Coroutines, ThreadRuntime, Workers
 from tests.unit.support import PATIENCE_SECONDS, Background, wait_until
 
 
@@ -188,7 +188,7 @@ def test_workers_are_bounded_and_survive(
     changed, running, most, done = threading.Condition(), 0, 0, 0
     full = threading.Barrier(3)
 
-    def perform(work: str) -> None:
+    def perform(work: str) -> bool:
         nonlocal running, most, done
         with changed:
             running += 1
@@ -201,6 +201,7 @@ def test_workers_are_bounded_and_survive(
             changed.notify_all()
         if work == "bug":
             raise KeyError("bug")
+        return False
 
     workers = runtime.make_workers("test", 3, source, perform)
     workers.start()
@@ -218,8 +219,9 @@ def test_joining_does_not_wait_for_ever(runtime: ThreadRuntime) -> None:
     """P8: work that hangs is waited for as long as allowed."""
     source, gate = Source(), threading.Event()
 
-    def hang(_: str) -> None:
+    def hang(_: str) -> bool:
         gate.wait(PATIENCE_SECONDS)
+        return False
 
     workers = runtime.make_workers("test", 2, source, hang)
     workers.start()
@@ -229,6 +231,112 @@ def test_joining_does_not_wait_for_ever(runtime: ThreadRuntime) -> None:
     gate.set()
     source.queue.put(None)
     assert workers.join(PATIENCE_SECONDS)
+
+
+class Sticky:
+    """Work that is stuck until the test lets it go, or that tells how many do it at once."""
+
+    def __init__(self, together: int) -> None:
+        self.source = Source()
+        self.stuck = threading.Semaphore(0)
+        self.changed = threading.Condition()
+        self.threads: list[threading.Thread] = []
+        self.together = threading.Barrier(together + 1)
+
+    def perform(self, work: str) -> bool:
+        """Whether the worker was stuck."""
+        if work == "stuck":
+            with self.changed:
+                self.threads.append(threading.current_thread())
+                self.changed.notify_all()
+            self.stuck.acquire(timeout=PATIENCE_SECONDS)
+            return True
+        self.together.wait(PATIENCE_SECONDS)
+        return False
+
+    def stick(self) -> None:
+        """Let one worker be stuck."""
+        count = len(self.threads) + 1
+        self.source.queue.put("stuck")
+        wait_until(self.changed, lambda: len(self.threads) == count)
+
+    def work(self) -> None:
+        """Have as many pieces of work done at once as there should be workers."""
+        for _ in range(self.together.parties - 1):
+            self.source.queue.put("work")
+        self.together.wait(PATIENCE_SECONDS)
+
+    def end(self, workers: Workers, count: int) -> None:
+        """Let so many workers end, which must be all there are."""
+        for _ in range(count):
+            self.source.queue.put(None)
+        assert workers.join(PATIENCE_SECONDS)
+
+
+def test_a_stuck_worker_is_replaced(runtime: ThreadRuntime) -> None:
+    """P8, P9: another takes its place, and when it is back it ends: the pool keeps its size."""
+    sticky = Sticky(together=2)
+    workers = runtime.make_workers("test", 2, sticky.source, sticky.perform)
+    workers.start()
+    for _ in range(5):
+        sticky.stick()
+        assert workers.replace()
+        sticky.work()
+        sticky.stuck.release()
+        sticky.threads[-1].join(PATIENCE_SECONDS)
+        assert not sticky.threads[-1].is_alive()
+        sticky.work()
+    sticky.end(workers, 2)
+
+
+def test_a_stuck_worker_may_be_back_before_it_is_replaced(runtime: ThreadRuntime) -> None:
+    """P8: the pool keeps its size also if the news that a worker is stuck comes late."""
+    sticky = Sticky(together=2)
+    workers = runtime.make_workers("test", 2, sticky.source, sticky.perform)
+    workers.start()
+    sticky.stick()
+    sticky.stuck.release()
+    sticky.threads[0].join(PATIENCE_SECONDS)
+    assert not sticky.threads[0].is_alive()
+    assert workers.replace()
+    sticky.work()
+    sticky.end(workers, 2)
+
+
+def test_no_more_are_replaced_than_there_should_be(runtime: ThreadRuntime) -> None:
+    """P8: if also those that took the places are stuck nothing is started; who is back goes on."""
+    sticky = Sticky(together=1)
+    workers = runtime.make_workers("test", 1, sticky.source, sticky.perform)
+    workers.start()
+    sticky.stick()
+    assert workers.replace()
+    sticky.stick()
+    assert not workers.replace()
+    sticky.stuck.release()
+    sticky.work()
+    sticky.stuck.release()
+    sticky.end(workers, 1)
+
+
+def test_a_system_without_threads_left(
+    runtime: ThreadRuntime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """P9: if no thread can be started, the one that was stuck goes on when it is back."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    sticky = Sticky(together=1)
+    workers = runtime.make_workers("test", 1, sticky.source, sticky.perform)
+    workers.start()
+    sticky.stick()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert not workers.replace()
+    assert "test: no thread can take the place" in caplog.text
+    sticky.stuck.release()
+    sticky.work()
+    sticky.end(workers, 1)
 
 
 # -- coroutines ------------------------------------------------------------------------------------

@@ -459,7 +459,7 @@ def test_a_rejected_report_does_not_fail_its_neighbours(
     assert queue.stats()["succeeded"] == 3
     assert queue.stats()["lost"] == 1
     assert queue.stats()["held"] == 0
-    assert f"cannot report on event {bad}" in caplog.text
+    assert f"cannot report on 1 claim: {bad}" in caplog.text
 
 
 def test_purging(world: World) -> None:

@@ -21,6 +21,7 @@ class Settings:
     ssl: bool = key(default=False, doc="encrypt")
     ca: str | None = key(None, "a file")
     password: str = key("", "the password", secret=True)
+    mode: str = key("fast", "how", choices=("fast", "slow"))
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,7 @@ class Settings:
         ({"ssl": True}, "ssl", True),
         ({"ca": None}, "ca", None),
         ({"ca": "f"}, "ca", "f"),
+        ({"mode": "slow"}, "mode", "slow"),
         ({}, "port", 3306),
     ],
 )
@@ -65,8 +67,9 @@ def test_right_values(values: dict[str, Any], field: str, expected: Any) -> None
         ({"ssl": "yes"}, "'ssl' must be true or false, got 'yes' (str)"),
         ({"ca": 5}, "'ca' must be a string or null, got 5 (int)"),
         ({"host": ["h"]}, "'host' must be a string, got ['h'] (list)"),
+        ({"mode": "Slow"}, "'mode' must be one of fast, slow, got 'Slow'"),
         ({"prot": 1}, "unknown configuration key 'prot' (value 1): did you mean 'port'?"),
-        ({"zzz": 1}, "known keys are ca, host, password, port, ssl, timeout_sec"),
+        ({"zzz": 1}, "known keys are ca, host, mode, password, port, ssl, timeout_sec"),
     ],
 )
 def test_wrong_values(values: dict[str, Any], message: str) -> None:
@@ -123,4 +126,4 @@ def test_keys_of_others_are_suggested() -> None:
 def test_documentation() -> None:
     """Every key is described: name, type, default, unit, sentence."""
     assert ("timeout_sec", "a number", 1.0, "s", "how long to wait") in describe(Settings)
-    assert len(describe(Settings)) == 6
+    assert len(describe(Settings)) == 7

@@ -51,14 +51,19 @@ local function arguments(first, step)
   return values
 end
 
+-- What a record says; nil if it is none, because somebody else has written it.
 local function parse(record)
   local time, state = sub(record, 1, 18), sub(record, 19, 19)
-  local core_end = 33 + tonumber(sub(record, 31, 33))
+  local attempt = tonumber(sub(record, 21, 30))
+  local core_end = string.find(record, '^%d%d%d', 31) and 33 + tonumber(sub(record, 31, 33))
+  if not (SETS[state] and attempt and attempt >= 0 and core_end and 69 <= core_end and core_end <= #record) then
+    return nil
+  end
   return {
     time = time,
     state = state,
     lost = sub(record, 20, 20) == '1',
-    attempt = tonumber(sub(record, 21, 30)),
+    attempt = attempt,
     core = sub(record, 31, core_end),
     note = sub(record, core_end + 1),
     -- As stored, while the above may change:
@@ -80,22 +85,38 @@ local function load(ids)
   if #ids > 0 then
     local records = redis.call('HMGET', RECORDS, unpack(ids))
     for i, id in ipairs(ids) do
-      events[id] = events[id] or records[i] and parse(records[i]) or {}
+      events[id] = events[id] or records[i] and assert(parse(records[i]), 'a record cannot be read') or {}
     end
   end
   return events
 end
 
+local function state_of(member)
+  for state, key in pairs(SETS) do
+    if #redis.call('ZRANGEBYLEX', key, '[' .. member, '[' .. member) > 0 then
+      return state
+    end
+  end
+end
+
+-- In the place of a record that is none, because somebody else has written it.
+local function stand_in(member, record)
+  local event = parse(sub(member, 1, 18) .. state_of(member) .. string.rep('0', 11) .. '036' .. string.rep('0', 36))
+  event.unreadable = 'somebody else wrote this record: ' .. record
+  return event
+end
+
 -- The ids of these members of the sorted sets, and the events. That those are there is looked at here,
 -- because nothing ends well where somebody has removed half of them.
 local function load_members(members)
-  local ids = {}
+  local ids, events = {}, {}
   for i, member in ipairs(members) do
     ids[i] = sub(member, 19)
   end
-  local events = load(ids)
-  for _, id in ipairs(ids) do
-    assert(events[id].state, 'an event has no record')
+  local records = #ids > 0 and redis.call('HMGET', RECORDS, unpack(ids))
+  for i, id in ipairs(ids) do
+    local record = assert(records[i], 'an event has no record')
+    events[id] = events[id] or parse(record) or stand_in(members[i], record)
   end
   return ids, events
 end

@@ -184,7 +184,8 @@ class TextFileBackend:
                 payload = row.payload if settlement.payload is None else settlement.payload
                 row = attrs.evolve(row, due=settlement.due, payload=payload)
             case SettlementKind.RELEASE:
-                row = attrs.evolve(row, due=claim.due, attempt=row.attempt - 1)
+                due = settlement.due or claim.due
+                row = attrs.evolve(row, due=due, attempt=row.attempt - 1)
             case SettlementKind.BURY:
                 reason = settlement.reason
                 row = attrs.evolve(row, state=State.DEAD, due=None, died=now, reason=reason)

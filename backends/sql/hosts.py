@@ -1,0 +1,146 @@
+"""Which of several servers is spoken to: the first in order that works, the same one for everybody."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import attrs
+
+from futurama.errors import ConfigError
+
+__all__ = ["Address", "Hosts", "addresses"]
+
+_log = logging.getLogger("futurama.backends.sql")
+
+_PASSED_OVER_SECONDS = 10.0
+"""As long as a host that hangs holds up a connection by default: whoever connects next need not wait
+for it, too."""
+
+_MAX_PORT = 65_535
+
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]+))?")
+"""``name``, ``name:port``, ``[IPv6]`` or ``[IPv6]:port``."""
+
+
+@attrs.frozen
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Reachable(attrs.AttrsInstance, Protocol):
+    """The configuration keys that say where servers are."""
+
+    @property
+    def hosts(self) -> str:
+        """Several servers, or nothing."""
+
+    @property
+    def host(self) -> str:
+        """One server."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens, and all others for which nothing else is said."""
+
+
+def addresses(settings: Reachable) -> Sequence[Address]:
+    """What these keys mean together.
+
+    Raises:
+        ConfigError: they contradict each other, or ``hosts`` is no list of hosts.
+    """
+    hosts, host = settings.hosts, settings.host
+    if not hosts:
+        return [Address(host, settings.port)]
+    if host != attrs.fields_dict(type(settings))["host"].default:
+        raise ConfigError(
+            f"configuration key 'hosts' is {hosts!r} and 'host' is {host!r}: which is meant? give "
+            "one of them, and put all hosts into 'hosts' if there are several",
+            key="hosts",
+        )
+    found = [_address(item.strip(), settings.port, hosts) for item in hosts.split(",")]
+    if len(set(found)) < len(found):
+        raise ConfigError(
+            f"configuration key 'hosts' names a host twice, got {hosts!r}", key="hosts"
+        )
+    return found
+
+
+def _address(item: str, usual_port: int, hosts: str) -> Address:
+    match = _ADDRESS.fullmatch(item)
+    port = int(match["port"] or usual_port) if match else 0
+    if match is None or not 0 < port <= _MAX_PORT:
+        raise ConfigError(
+            "configuration key 'hosts' must be hosts with or without a port, separated by commas, "
+            f'like "db1:3306, db2, [::1]:3307"; {item!r} is none, got {hosts!r}',
+            key="hosts",
+        )
+    return Address(match["ipv6"] or match["name"], port)
+
+
+class Hosts:
+    """What is known of the servers; shared by all threads.
+
+    One of them is *present*: it was the first that worked, and it stays so, whatever becomes of
+    those before it, until it fails and another one works. So all connections go to one server, and
+    none goes back before it has to.
+
+    Args:
+        addresses: of the servers, the preferred one first.
+    """
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self._addresses = tuple(addresses)
+        self._lock = threading.Lock()
+        self._present: Address | None = None
+        self._failed_at: dict[Address, float] = {}
+
+    def in_order(self) -> Sequence[Address]:
+        """All of them: the present one, then those that have not failed lately, then the others."""
+        with self._lock:
+            now = time.monotonic()
+            return sorted(self._addresses, key=lambda address: self._rank(address, now))
+
+    def _rank(self, address: Address, now: float) -> int:
+        failed_at = self._failed_at.get(address)
+        if failed_at is None:
+            return 0 if address == self._present else 1
+        return 1 if now - failed_at > _PASSED_OVER_SECONDS else 2
+
+    def is_present(self, address: Address) -> bool:
+        """Whether connections to this one may go on being used."""
+        return address == self._present
+
+    def works(self, address: Address) -> None:
+        """A connection was made; unless the present one works, too, this is now the present one."""
+        with self._lock:
+            self._failed_at.pop(address, None)
+            former = self._present
+            if address == former or (former is not None and former not in self._failed_at):
+                return
+            self._present = address
+        if len(self._addresses) > 1:
+            _log.warning("using the database server at %s", address)
+
+    def failed(self, address: Address) -> None:
+        """No connection could be made."""
+        with self._lock:
+            self._failed_at[address] = time.monotonic()
+
+    def leave(self, address: Address) -> None:
+        """It takes no writes any more; connections to it are of no use."""
+        with self._lock:
+            self._failed_at[address] = time.monotonic()
+            if address == self._present:
+                self._present = None

@@ -1,0 +1,109 @@
+"""What a run of the scenarios comes to, as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import attrs
+
+from futurama.conformance.promises import Promise
+from tests.faults.scenario import Scenario
+from tests.faults.stage import LEASE_SECONDS, Outcome
+
+__all__ = ["Row", "page"]
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One scenario on one backend.
+
+    Attributes:
+        scenario, backend, seed: what was run.
+        figures: what was counted; empty if it failed altogether.
+        violations: what was broken.
+        seconds: how long all of it took.
+    """
+
+    scenario: Scenario
+    backend: str
+    seed: int
+    figures: Mapping[str, Any]
+    violations: Sequence[str]
+    seconds: float = 0.0
+
+    @classmethod
+    def of_outcome(cls, scenario: Scenario, backend: str, seed: int, outcome: Outcome) -> Self:
+        """A run that came to its end."""
+        return cls(
+            scenario=scenario,
+            backend=backend,
+            seed=seed,
+            figures=outcome.figures,
+            violations=outcome.violations,
+        )
+
+    @classmethod
+    def of_failure(cls, scenario: Scenario, backend: str, seed: int, traceback: str) -> Self:
+        """A run that did not."""
+        return cls(
+            scenario=scenario, backend=backend, seed=seed, figures={}, violations=[traceback]
+        )
+
+    @property
+    def line(self) -> str:
+        """For the terminal."""
+        figures = ", ".join(f"{name} {value}" for name, value in self.figures.items())
+        verdict = "BROKEN" if self.violations else "ok"
+        return (
+            f"{verdict:6} {self.scenario.name} ({self.backend}, seed {self.seed}, "
+            f"{self.seconds:.0f} s): {figures}"
+        )
+
+
+_INTRODUCTION = """\
+# What is survived
+
+Made by `make chaos`. Real instances, processes of their own, share a real server; clients create, cancel and move
+events, and triggers succeed, fail and give up, while something breaks. Everybody writes down what was asked and
+answered, when each call began and ended, and what broke, into files that outlive their processes; afterwards
+`futurama.conformance.promises` decides, event by event, from all of it together. Under every fault below all of this held:
+
+{promises}
+
+"The laws of backends" are those of [conformance.md](conformance.md): the answers to all operations on an event, unanswered ones
+included, have an order that explains them. A *repeat* is a call that followed on one that had not failed, because
+whoever made that had died, stood still or was cut off; nothing else excuses one. *Recovered* is how
+long after the last fault everything that was due by then had been called. The lease was {lease:g} s.
+
+`python -m tests.faults NAME --seed N --keep DIR` repeats a row and keeps its records and logs.
+
+"""
+
+_HEADINGS = ("fault", "how", "on", "events", "calls", "repeats", "recovered, s", "held", "seed")
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The page that tells what was survived."""
+    promises = "\n".join(f"* {promise.value}" for promise in Promise)
+    lines = [_line(_HEADINGS), _line(["---"] * len(_HEADINGS)), *map(_row, rows)]
+    introduction = _INTRODUCTION.format(promises=promises, lease=LEASE_SECONDS)
+    return introduction + "\n".join(lines) + "\n"
+
+
+def _row(row: Row) -> str:
+    held = "**no**" if row.violations else "all"
+    shown = [_shown(row.figures, name) for name in ("events", "calls", "repeats", "recovery s")]
+    name = f"{row.scenario.fault} (`{row.scenario.name}`)"
+    return _line([name, row.scenario.how, row.backend, *shown, held, str(row.seed)])
+
+
+def _shown(figures: Mapping[str, Any], name: str) -> str:
+    if name not in figures:
+        return "?"
+    value = figures[name]
+    return "–" if value is None else f"{value:,}"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,84 @@
+"""Wall clocks that are wrong, and jump."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import attrs
+
+from tests.faults.processes import Instance
+from tests.faults.scenario import Circumstances, scenario
+from tests.faults.stage import LEASE_SECONDS, Outcome, Stage
+from tests.faults.wall_clock import WallClock
+
+_FOLLOWING_A_SERVER = ("mysql", "postgresql", "redis")
+"""Instances on SQLite follow the clock of their machine, of which there is one."""
+
+_HOUR_SECONDS = 3600.0
+
+_OFF_SECONDS = {
+    "a": LEASE_SECONDS / 2,
+    "b": -LEASE_SECONDS / 2,
+    "c": _HOUR_SECONDS,
+    "d": -_HOUR_SECONDS,
+}
+
+_BETWEEN_JUMPS_SECONDS = 0.2
+
+_TOLERATED_SECONDS = 0.5
+"""What lies between two looks at a clock."""
+
+
+@scenario(
+    fault="the clocks of instances are wrong",
+    how="four instances, whose clocks are off by half a lease and by an hour, each way",
+    backends=_FOLLOWING_A_SERVER,
+)
+def wrong_clocks(given: Circumstances) -> Outcome:
+    """Nothing is early, late or repeated: all follow the clock of the server."""
+    with given.any_store() as store, given.stage(store, instances=0) as stage:
+        _launch(stage, _OFF_SECONDS)
+        with stage.load(given.plan()):
+            off = {instance.name: _seconds_off(instance) for instance in stage.instances}
+        for place, wanted in _OFF_SECONDS.items():
+            assert abs(off[place] - wanted) < _TOLERATED_SECONDS, f"clocks are off by {off}"
+        return stage.outcome()
+
+
+@scenario(
+    fault="the clocks of instances jump",
+    how="one of three every 0.2 s under load, an hour or half a lease back or forth",
+    backends=_FOLLOWING_A_SERVER,
+)
+def jumping_clocks(given: Circumstances) -> Outcome:
+    """The same: what they measure themselves, they measure by CLOCK_BOOTTIME."""
+    seen: list[float] = []
+    with given.any_store() as store, given.stage(store, instances=0) as stage:
+        clocks = _launch(stage, dict.fromkeys("abc", 0.0))
+        with stage.load(given.plan()) as load:
+            while load.is_running:
+                place = stage.chance.choice(sorted(clocks))
+                clocks[place].put_off(stage.chance.choice([0.0, *_OFF_SECONDS.values()]))
+                seen.append(_seconds_off(stage.places[place]))
+                time.sleep(_BETWEEN_JUMPS_SECONDS)
+        outcome = stage.outcome()
+    assert max(seen) > _HOUR_SECONDS - 1, f"no clock was an hour ahead: {seen}"
+    assert min(seen) < 1 - _HOUR_SECONDS, f"no clock was an hour behind: {seen}"
+    return attrs.evolve(outcome, figures={**outcome.figures, "jumps": len(seen)})
+
+
+def _launch(stage: Stage, off_seconds: Mapping[str, float]) -> Mapping[str, WallClock]:
+    """An instance in each place, each with a clock of its own; returns these."""
+    clocks = {place: WallClock(stage.folder / f"{place}.clock") for place in off_seconds}
+    for place, clock in clocks.items():
+        clock.put_off(off_seconds[place])
+        stage.launch(place, environment=clock.environment)
+    stage.wait_until_ready()
+    return clocks
+
+
+def _seconds_off(instance: Instance) -> float:
+    """By how much its clock differs from ours."""
+    shown: float = instance.stats()["wall_clock"]
+    return shown - time.time()

@@ -1,0 +1,1 @@
+"""Whole instances in one simulated time, with every fault that a seed can think of."""

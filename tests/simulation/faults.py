@@ -1,0 +1,244 @@
+"""A backend as an instance sees it through a bad network, and an instance that dies while it asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from random import Random
+from typing import Any, TypeVar
+
+from futurama.backend import (
+    AddOutcome,
+    Capabilities,
+    Claim,
+    ClaimBatch,
+    EventBackend,
+    IfExists,
+    Move,
+    NewEvent,
+    Page,
+    Query,
+    Settlement,
+    State,
+)
+from futurama.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
+from futurama.events import CancelOutcome, RescheduleOutcome
+from tests.simulation.journal import Diary
+from tests.simulation.world import Died, Machine
+
+__all__ = ["LEASE_US", "Fault", "Faults", "FaultyBackend"]
+
+Result = TypeVar("Result")
+
+LEASE_US = 2_000_000
+
+_DELAYS_US = (
+    (0, 10_000),
+    (0, 100_000),
+    (0, LEASE_US // 4),
+    (0, LEASE_US // 4),
+    (LEASE_US * 3 // 4, LEASE_US),
+    (LEASE_US, 3 * LEASE_US),
+)
+
+_IN_SERIES = 0.5
+"""How often a fault is followed by the same."""
+
+
+class Fault(Enum):
+    """What may happen to one operation."""
+
+    FAILS = "fails before it took effect"
+    NEVER_ARRIVES = "never takes effect, and nobody knows"
+    ANSWER_LOST = "takes effect, and nobody knows"
+    SLOW_BEFORE = "delayed before it takes effect"
+    SLOW_AFTER = "delayed after it took effect"
+    DIES_BEFORE = "its instance dies before it takes effect"
+    DIES_AFTER = "its instance dies after it took effect"
+
+
+class Faults:
+    """How often what goes wrong.
+
+    Args:
+        chance: decides.
+        rates: the share of operations that each fault hits.
+        are_hiccups: faults are brief and come singly, so that trying again helps at once: they explain
+            nothing.
+
+    Attributes:
+        injected: how often something went wrong, by its name.
+    """
+
+    def __init__(
+        self, chance: Random, rates: Mapping[Fault, float], *, are_hiccups: bool = False
+    ) -> None:
+        self.injected: Counter[str] = Counter()
+        self.are_hiccups = are_hiccups
+        self._chance = chance
+        self._rates = dict(rates)
+
+    def end(self) -> None:
+        """Nothing goes wrong any more."""
+        self._rates.clear()
+
+    def draw(self, last: Fault | None) -> Fault | None:
+        """What happens to the next operation of a machine, in view of its last one.
+
+        Troubles seldom come singly.
+        """
+        for fault, rate in self._rates.items():
+            is_series = fault is last and not self.are_hiccups
+            if self._chance.random() < (_IN_SERIES if is_series else rate):
+                self.injected[fault.value] += 1
+                return fault
+        return None
+
+    def latency_us(self) -> int:
+        """How long a message takes when nothing is wrong; mostly no time at all, which is quicker."""
+        return self._chance.randrange(1, 3_000) if self._chance.random() < 0.2 else 0
+
+    def failure_us(self) -> int:
+        """How long it takes until a failure is noticed: mostly hardly any time."""
+        is_quick = self.are_hiccups or self._chance.random() < 0.7
+        return self._chance.randrange(10_000) if is_quick else self.delay_us()
+
+    def delay_us(self) -> int:
+        """How long a slow one takes."""
+        least, most = self._chance.choice(_DELAYS_US)
+        return self._chance.randrange(least, most)
+
+
+class FaultyBackend:
+    """The connection of one machine to the backend.
+
+    Args:
+        inner: the backend.
+        machine: whose connection this is.
+        faults: what may go wrong.
+        diary: of the machine; faults are written down there.
+
+    Attributes:
+        is_cut: nothing gets through.
+        distance_us: how long everything takes on its way there, and as long on its way back.
+    """
+
+    name = "simulated"
+
+    def __init__(self, inner: EventBackend, machine: Machine, faults: Faults, diary: Diary) -> None:
+        self.inner = inner
+        self.is_cut = False
+        self.distance_us = 0
+        self._machine = machine
+        self._faults = faults
+        self._diary = diary
+        self._last: Fault | None = None
+
+    def heal(self) -> None:
+        """The way to the backend is short and free again."""
+        self.is_cut = False
+        self.distance_us = 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See EventBackend, as for all that follows."""
+        return self.inner.capabilities
+
+    def open(self) -> None:
+        self._ask(self.inner.open)
+
+    def close(self) -> None:
+        """Needs no answer."""
+
+    def now(self) -> datetime:
+        return self._ask(self.inner.now)
+
+    def add(self, events: Sequence[NewEvent], *, if_exists: IfExists) -> Sequence[AddOutcome]:
+        return self._ask(lambda: self.inner.add(events, if_exists=if_exists))
+
+    def cancel(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
+        return self._ask(lambda: self.inner.cancel(ids))
+
+    def reschedule(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome]:
+        return self._ask(lambda: self.inner.reschedule(moves))
+
+    def claim(self, **arguments: Any) -> ClaimBatch:
+        return self._ask(lambda: self.inner.claim(**arguments))
+
+    def renew(
+        self, claims: Sequence[Claim], *, now: datetime, lease_until: datetime
+    ) -> Sequence[bool]:
+        return self._ask(lambda: self.inner.renew(claims, now=now, lease_until=lease_until))
+
+    def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
+        return self._ask(lambda: self.inner.settle(settlements, now=now))
+
+    def find(self, query: Query) -> Page:
+        return self._ask(lambda: self.inner.find(query))
+
+    def count(self) -> Mapping[State, int]:
+        return self._ask(self.inner.count)
+
+    def requeue(self, ids: Sequence[str], *, now: datetime) -> Sequence[bool]:
+        return self._ask(lambda: self.inner.requeue(ids, now=now))
+
+    def purge(self, *, before: datetime) -> int:
+        return self._ask(lambda: self.inner.purge(before=before))
+
+    def _ask(self, do: Callable[[], Result]) -> Result:
+        self._machine.check_alive()
+        fault = self._last = self._faults.draw(self._last)
+        if fault is None:
+            return self._answered(do, self._faults.latency_us(), self._faults.latency_us())
+        if self._faults.are_hiccups:
+            return self._disturbed(do, fault)
+        with self._diary.disturbed():
+            return self._disturbed(do, fault)
+
+    def _disturbed(self, do: Callable[[], Result], fault: Fault) -> Result:
+        match fault:
+            case Fault.SLOW_BEFORE:
+                return self._answered(do, self._faults.delay_us(), 0)
+            case Fault.SLOW_AFTER:
+                return self._answered(do, 0, self._faults.delay_us())
+            case Fault.ANSWER_LOST:
+                self._answered(do, 0, self._faults.failure_us())
+                raise self._unknown()
+            case Fault.FAILS | Fault.NEVER_ARRIVES:
+                self._machine.wait(self._faults.failure_us())
+                raise unavailable() if fault is Fault.FAILS else unknown()
+            case Fault.DIES_BEFORE | Fault.DIES_AFTER:
+                if fault is Fault.DIES_AFTER:
+                    do()
+                self._diary.dies()
+                raise Died
+
+    def _unknown(self) -> BackendError:
+        """What is raised when the answer is lost."""
+        return unknown()
+
+    def _answered(self, do: Callable[[], Result], before_us: int, after_us: int) -> Result:
+        self._pass(before_us + self.distance_us)
+        if self.is_cut:
+            raise unavailable()
+        result = do()
+        self._pass(after_us + self.distance_us)
+        if self.is_cut:
+            raise self._unknown()
+        return result
+
+    def _pass(self, us: int) -> None:
+        if us:
+            self._machine.wait(us)
+
+
+def unavailable() -> BackendUnavailableError:
+    """Nothing was changed."""
+    return BackendUnavailableError("out of reach", backend="simulated")
+
+
+def unknown() -> OutcomeUnknownError:
+    """Whether something was changed only the backend knows."""
+    return OutcomeUnknownError("answer lost", backend="simulated")
