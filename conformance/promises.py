@@ -373,7 +373,7 @@ def _untrue_of_cancel(life: _Life, answer: Answer, account: Account) -> Iterator
             if call.end > answer.end:
                 place = "after" if call.start > answer.end else "and was under way at"
                 yield f"attempt {call.attempt} began {place} the answer CANCELLED"
-            elif call.ending is Ending.SUCCEEDED:
+            elif call.ending is Ending.SUCCEEDED and call.start > life.stored_again_until:
                 yield f"attempt {call.attempt} succeeded, and then the answer was CANCELLED"
     others = {other.outcome for other in life.cancels if other.start < answer.end}
     if outcome is CancelOutcome.NOT_FOUND and not others & {CancelOutcome.IN_FLIGHT, UNKNOWN}:

@@ -78,6 +78,11 @@ class BackendClock:
         self._watch_skew(skew_us, round_trip_us)
 
     @property
+    def behind_us(self) -> int:
+        """By how much this clock may be behind the backend's, as far as the last sample tells: one round trip."""
+        return self._round_trip_us
+
+    @property
     def age_us(self) -> int:
         """How long ago :meth:`sample` was called last, with or without success."""
         return self._monotonic_us() - self._measured_us

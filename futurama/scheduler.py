@@ -47,6 +47,9 @@ _UNTOUCHED_SHARE = 0.25
 _RENEWED_AFTER_SHARE = 1 / 3
 """A lease is renewed when this share of it is over: two renewals may fail before it matters."""
 
+_FAR_SHARE = 0.25
+"""A backend that takes longer than this part of a lease to answer is too far away for it."""
+
 _UPKEEP_SECONDS = 10.0
 """How often the backend's clock is measured; a quartz that is off by 100 ppm drifts 1 ms meanwhile."""
 
@@ -172,6 +175,7 @@ class Scheduler:
             most=config.consumer_select_limit,
         )
         self._wants_room = False
+        self._is_far = False
         self._next_claim_us = sys.maxsize
         started_us = runtime.monotonic_us()
         self._next_sample_us = started_us
@@ -324,7 +328,7 @@ class Scheduler:
                 owner=self._owner,
                 now=now,
                 due_before=horizon,
-                lease_until=now + timedelta(microseconds=self._lease_us),
+                lease_until=self._lease_until(now),
                 limit=room,
             )
         except BackendError as exc:
@@ -371,7 +375,7 @@ class Scheduler:
                 renewed = self._backend.renew(
                     [each.claim for each in held],
                     now=now,
-                    lease_until=now + timedelta(microseconds=self._lease_us),
+                    lease_until=self._lease_until(now),
                 )
             except BackendError as exc:
                 self._reporter.lose(
@@ -451,6 +455,14 @@ class Scheduler:
 
     # -- helpers --------------------------------------------------------------------------------
 
+    def _lease_until(self, now: datetime) -> datetime:
+        """The end of a lease that is asked for now, by the backend's clock.
+
+        This instance counts the lease from the moment of asking. ``now`` may be behind the backend
+        then, so it is not enough to add the lease: it would end there before it ends here.
+        """
+        return now + timedelta(microseconds=self._clock.behind_us + self._lease_us)
+
     def _is_full(self) -> bool:
         """Whether nothing can be claimed before something is reported."""
         return len(self._held) >= self._config.max_scheduled_events
@@ -471,6 +483,19 @@ class Scheduler:
         if now_us >= self._next_sample_us:
             self._clock.sample()
             self._next_sample_us = now_us + int(_UPKEEP_SECONDS * 1e6)
+            self._watch_distance()
+
+    def _watch_distance(self) -> None:
+        """A lease is counted from the moment of asking for it: on long ways little of it is left."""
+        was_far, self._is_far = self._is_far, self._clock.behind_us > self._lease_us * _FAR_SHARE
+        if self._is_far and not was_far:
+            _log.warning(
+                "the backend takes %.3f s to answer, much of a lease of %s s: calls will be late and "
+                "may be repeated; set consumer_lock_timeout_sec to at least %.0f on every instance",
+                self._clock.behind_us / 1e6,
+                self._config.consumer_lock_timeout_sec,
+                math.ceil(self._clock.behind_us / _FAR_SHARE / 1e6),
+            )
 
     def _purge(self) -> None:
         now_us = self._runtime.monotonic_us()

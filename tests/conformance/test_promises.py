@@ -426,6 +426,18 @@ class TestFence:
         wrong = broken(account(steps=without, calls=calls))
         assert wrong >= {Promise.FENCE, Promise.ATTEMPT, Promise.REPEAT, Promise.BACKEND}
 
+    def test_stored_again_and_cancelled(self) -> None:
+        """What was called before it was stored anew does not make CANCELLED a lie afterwards."""
+        unanswered = attrs.evolve(ADDED, outcome=UNKNOWN, end=OPEN_END)
+        repeat = attrs.evolve(ADDED, start=ns(1020), end=ns(1021))
+        history = account(
+            creation=attrs.evolve(CREATION, end=ns(1022)),
+            steps=(unanswered, FIRST, DONE, repeat, cancelled(1031, CancelOutcome.CANCELLED)),
+            calls=[call(1000, 1010)],
+            answers=[cancel(1030, 1033, CancelOutcome.CANCELLED)],
+        )
+        assert broken(history) == set()
+
 
 class TestRepeat:
     """P5."""

@@ -1,15 +1,20 @@
-"""Many runs, one after another: ``python -m tests.simulation --seconds 60``."""
+"""Many runs, one after another in each process: ``python -m tests.simulation --seconds 60``."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
 import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from random import SystemRandom
+
+import attrs
 
 from tests.simulation.simulation import Outcome, simulate
 from tests.simulation.story import story
@@ -19,39 +24,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make runs until the time is over; 1 if a promise was broken in any of them."""
     given = _parsed(arguments)
     began = time.monotonic()
-    runs = events = 0
-    injected: Counter[str] = Counter()
-    failed: list[int] = []
-    for seed in _seeds(given):
+    if given.processes == 1 or given.runs == 1:
+        given.processes = 1
+        shares = [_share(given, 0)]
+    else:
+        with ProcessPoolExecutor(given.processes) as processes:
+            shares = list(processes.map(partial(_share, given), range(given.processes)))
+    a_minute = 60 * sum(share.runs for share in shares) / (time.monotonic() - began)
+    total = _Share()
+    for share in shares:
+        total.add(share)
+    print(
+        f"{total.runs} runs from seed {given.seed} on, {a_minute:.0f} a minute with "
+        f"{given.processes} processes, {total.events} events; faults:"
+    )
+    for name, number in sorted(total.injected.items()):
+        print(f"    {number:7} {name}")
+    for seed in sorted(total.failed):
+        print(f"to repeat: python -m tests.simulation --runs 1 --seed {seed}")
+    return 1 if total.failed else 0
+
+
+@attrs.define
+class _Share:
+    """What one process has seen."""
+
+    runs: int = 0
+    events: int = 0
+    injected: Counter[str] = attrs.field(factory=Counter)
+    failed: list[int] = attrs.field(factory=list)
+
+    def add(self, other: _Share) -> None:
+        self.runs += other.runs
+        self.events += other.events
+        self.injected += other.injected
+        self.failed += other.failed
+
+
+def _share(given: argparse.Namespace, number: int) -> _Share:
+    """Make the runs of one process: every so many-th seed."""
+    share = _Share()
+    for seed in _seeds(given, number):
         outcome = _run(seed)
-        runs += 1
+        share.runs += 1
         if outcome is None or outcome.wrong:
-            failed.append(seed)
+            share.failed.append(seed)
         if outcome is not None:
-            events += len(outcome.account.creations)
-            injected.update(outcome.injected)
+            share.events += len(outcome.account.creations)
+            share.injected.update(outcome.injected)
             if outcome.wrong:
                 _tell(outcome, at_length=given.runs == 1)
-    a_minute = 60 * runs / (time.monotonic() - began)
-    print(
-        f"{runs} runs from seed {given.seed} on, {a_minute:.0f} a minute, {events} events; faults:"
-    )
-    for name, number in sorted(injected.items()):
-        print(f"    {number:7} {name}")
-    for seed in failed:
-        print(f"to repeat: python -m tests.simulation --runs 1 --seed {seed}")
-    return 1 if failed else 0
+    return share
 
 
-def _seeds(given: argparse.Namespace) -> Iterator[int]:
+def _seeds(given: argparse.Namespace, number: int) -> Iterator[int]:
     deadline = time.monotonic() + given.seconds
-    for seed in itertools.count(given.seed):
-        is_over = (
-            time.monotonic() > deadline if given.runs is None else seed == given.seed + given.runs
-        )
-        if is_over:
+    for count in itertools.count(number, given.processes):
+        if time.monotonic() > deadline if given.runs is None else count >= given.runs:
             return
-        yield seed
+        yield given.seed + count
 
 
 def _run(seed: int) -> Outcome | None:
@@ -78,6 +109,9 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         default=SystemRandom().randrange(1 << 32),
         help="of the first run; each other one has the next",
+    )
+    parser.add_argument(
+        "--processes", type=int, default=os.cpu_count() or 1, help="how many make runs at once"
     )
     return parser.parse_args(arguments)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -94,7 +95,7 @@ def simulate(
         connection: through which instances see it.
     """
     chance = Random(seed)
-    with _chance_of_others(chance), _bugs_logged() as bugs:
+    with _one_processor(), _chance_of_others(chance), _bugs_logged() as bugs:
         run = _Run(chance, backend, connection)
         try:
             run.load()
@@ -103,6 +104,20 @@ def simulate(
         finally:
             run.close()
     return attrs.evolve(outcome, wrong=(*outcome.wrong, *bugs))
+
+
+@contextmanager
+def _one_processor() -> Iterator[None]:
+    """Threads of which only one runs at any time hand over more than twice as fast on one."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(before)[os.getpid() % len(before)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager
@@ -317,7 +332,7 @@ class _Run:
         us = self._chance.randrange(LEASE_US, 10 * LEASE_US)
         instance.diary.disturbed_for(us)
         instance.backend.distance_us = self._chance.choice(
-            [20_000, 200_000, LEASE_US * 2 // 5, LEASE_US // 2]
+            [20_000, 200_000, LEASE_US * 7 // 20, LEASE_US * 2 // 5, LEASE_US // 2]
         )
         self._world.after(us, instance.backend.heal)
 

@@ -295,8 +295,8 @@ class Machine(VirtualTime):
         return first
 
     def _true_us(self, local_us: float) -> float:
-        if math.isinf(local_us):
-            return math.inf
+        if not self._drift_ppm or math.isinf(local_us):
+            return _START_US + local_us
         elapsed_us = int(local_us) * 1_000_000 // (1_000_000 + self._drift_ppm)
         while elapsed_us + elapsed_us * self._drift_ppm // 1_000_000 < local_us:
             elapsed_us += 1

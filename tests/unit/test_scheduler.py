@@ -112,6 +112,46 @@ def test_the_backends_clock_rules(world: World) -> None:
 # -- claiming --------------------------------------------------------------------------------------
 
 
+def answers_late(world: World, seconds: float) -> None:
+    """Let what the backend's clock shows be that much older when it arrives."""
+
+    def now() -> datetime:
+        seen = world.time.now()
+        world.time.sleep(seconds)
+        return seen
+
+    world.memory._now = now
+
+
+def test_a_lease_ends_here_before_it_ends_in_the_backend(world: World) -> None:
+    """P3: however late the backend's clock is seen, nobody else is given what may still be called here."""
+    asked: list[datetime] = []
+    for operation in ("claim", "renew"):
+        world.backend.plan(operation, *[meanwhile(lambda: asked.append(world.time.now()))] * 100)
+    answers_late(world, 0.7)
+    queue = world.queue(consumer_lock_timeout_sec=2, consumer_time_window_sec=0.6)
+    event_id = queue.create("note", 10 * SECOND)
+    queue.advance(9900 * MILLISECOND)
+    stored = world.stored(event_id)
+    assert stored is not None
+    assert stored.state is State.CLAIMED
+    assert stored.due is not None
+    assert stored.due >= asked[-1] + 2 * SECOND
+
+
+@pytest.mark.parametrize(("seconds", "warnings"), [(0.5, 0), (0.7, 1)])
+def test_a_backend_too_far_away_for_the_lease(
+    world: World, caplog: pytest.LogCaptureFixture, seconds: float, warnings: int
+) -> None:
+    """A round trip of more than a quarter of a lease is said, once, with the lease that would do."""
+    answers_late(world, seconds)
+    queue = world.queue(consumer_lock_timeout_sec=2)
+    queue.advance(60 * SECOND)
+    said = [each for each in caplog.messages if "much of a lease of 2" in each]
+    assert len(said) == warnings
+    assert all("consumer_lock_timeout_sec to at least 3 " in each for each in said)
+
+
 def test_claims_are_late_and_few(world: World) -> None:
     """An event is claimed within the look-ahead of its time, not before: so cancel stays strong."""
     queue = world.queue(consumer_sleep_msec=60_000, consumer_time_window_sec=0.25)
