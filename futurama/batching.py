@@ -7,9 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from futurama.errors import BackendRejectedError, InvalidEventError, OutcomeUnknownError
+from futurama.errors import (
+    BackendRejectedError,
+    EventsLockedError,
+    InvalidEventError,
+    OutcomeUnknownError,
+)
 
 __all__ = ["Batcher"]
 
@@ -131,20 +136,35 @@ class Batcher(Generic[Item, Result]):
         try:
             results = self._flush([ticket.item for ticket in batch])
         except Exception as exc:  # handed to everyone who waits for this batch
-            if len(batch) > 1 and _may_be_one_item(exc):
-                for ticket in batch:
-                    self._write([ticket])
-                return
-            for ticket in batch:
-                ticket.error, ticket.is_done = _own(exc) if len(batch) > 1 else exc, True
+            parts = _parts(batch, exc)
+            if len(parts) == 1:
+                _fail(batch, exc)
+            else:
+                for part in parts:
+                    self._write(part)
             return
         if len(results) != len(batch):
-            bug = ValueError(f"got {len(results)} results for {len(batch)} items")
-            for ticket in batch:
-                ticket.error, ticket.is_done = bug, True
+            _fail(batch, ValueError(f"got {len(results)} results for {len(batch)} items"))
             return
         for ticket, result in zip(batch, results, strict=True):
             ticket.result, ticket.is_done = result, True
+
+
+def _parts(
+    batch: Sequence[_Ticket[Item, Result]], error: Exception
+) -> Sequence[Sequence[_Ticket[Item, Result]]]:
+    """What is to be written on its own, because this error is not that of all of the batch."""
+    if isinstance(error, EventsLockedError):
+        locked, others = error.split(batch)
+        return [others, locked] if others else [locked]
+    if isinstance(error, BackendRejectedError | InvalidEventError):
+        return [[ticket] for ticket in batch]
+    return [batch]
+
+
+def _fail(batch: Sequence[_Ticket[Any, Any]], error: Exception) -> None:
+    for ticket in batch:
+        ticket.error, ticket.is_done = _own(error) if len(batch) > 1 else error, True
 
 
 def _give_way() -> None:
@@ -164,7 +184,3 @@ def _own(error: Exception) -> Exception:
 
 def _interrupted() -> OutcomeUnknownError:
     return OutcomeUnknownError("the thread that wrote this was interrupted", backend="queue")
-
-
-def _may_be_one_item(error: Exception) -> bool:
-    return isinstance(error, BackendRejectedError | InvalidEventError)

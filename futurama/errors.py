@@ -8,6 +8,7 @@
   x QueueStoppedError        the queue was used after ``stop()``
   x BackendError             the backend could not do what was asked
     + BackendUnavailableError  not now; nothing was changed; a repeat makes sense
+      + EventsLockedError        the same, because of some of the events
     + OutcomeUnknownError      the change was made or not; a repeat is safe
     + BackendSetupError        wrong password, missing table, missing right
     + BackendRejectedError     the backend refuses this item; a repeat is refused too
@@ -19,7 +20,9 @@ Every error shows the offending value and says what to do next. Secrets never ap
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import copy
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar, TypeVar
 
 __all__ = [
     "BackendError",
@@ -28,6 +31,7 @@ __all__ = [
     "BackendUnavailableError",
     "ConfigError",
     "EventExistsError",
+    "EventsLockedError",
     "FuturamaError",
     "GiveUp",
     "InvalidEventError",
@@ -36,6 +40,8 @@ __all__ = [
     "TryAgain",
     "UnknownBackendError",
 ]
+
+Item = TypeVar("Item")
 
 
 class FuturamaError(Exception):
@@ -116,6 +122,36 @@ class BackendUnavailableError(BackendError):
     """The backend is out of reach or overloaded; *nothing was changed*; try again later."""
 
     retryable = True
+
+
+class EventsLockedError(BackendUnavailableError):
+    """Somebody else keeps locks on some of the events; *nothing was changed*; the others can be written.
+
+    Attributes:
+        positions: of the events concerned, in what the operation was given, counted from 0; empty if
+            these are all, or unknown.
+    """
+
+    def __init__(
+        self, message: str, *, backend: str, positions: Collection[int] = frozenset()
+    ) -> None:
+        super().__init__(message, backend=backend)
+        self.positions = frozenset(positions)
+
+    def at(self, positions: Collection[int]) -> EventsLockedError:
+        """The same, of these events."""
+        error = copy.copy(self)
+        error.positions = frozenset(positions)
+        return error
+
+    def split(self, items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
+        """Of what the operation was given: what is concerned, and the rest; all is if that is unknown."""
+        if not self.positions:
+            return items, []
+        concerned = [item for number, item in enumerate(items) if number in self.positions]
+        return concerned, [
+            item for number, item in enumerate(items) if number not in self.positions
+        ]
 
 
 class OutcomeUnknownError(BackendError):

@@ -134,7 +134,8 @@ class Queue:
         self._is_stopped = False
         self._stopped_clean = False
         self._adders: dict[str, Batcher[NewEvent, AddOutcome | None]] = {
-            mode: Batcher(partial(self._add, mode), max_batch=_MAX_BATCH) for mode in _IF_EXISTS
+            mode: Batcher(partial(self._add, mode, will_split=True), max_batch=_MAX_BATCH)
+            for mode in _IF_EXISTS
         }
         self._canceller = Batcher(self._cancel_batch, max_batch=_MAX_BATCH)
         self._mover = Batcher(self._reschedule_batch, max_batch=_MAX_BATCH)
@@ -532,14 +533,16 @@ class Queue:
         scheduler = self._scheduler
         return None if scheduler is None else scheduler.end_uncalled(event_id, settlement)
 
-    def _add(self, if_exists: IfExists, events: Sequence[NewEvent]) -> Sequence[AddOutcome | None]:
+    def _add(
+        self, if_exists: IfExists, events: Sequence[NewEvent], *, will_split: bool = False
+    ) -> Sequence[AddOutcome | None]:
         """One outcome per event; None: refused, perhaps because of itself.
 
         An earlier try, whose answer was lost, may have stored it, and since then it was changed.
         """
         errors: list[BackendError] = []
         add = partial(self._backend.add, events, if_exists=if_exists)
-        outcomes = self._retrying(add, on_error=errors.append)
+        outcomes = self._retrying(add, on_error=errors.append, will_split=will_split)
         is_in_doubt = _is_unknown(errors)
         return [
             None if is_in_doubt and outcome is AddOutcome.REFUSED else outcome
@@ -571,14 +574,18 @@ class Queue:
 
     def _cancel_batch(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
         errors: list[BackendError] = []
-        outcomes = self._retrying(partial(self._backend.cancel, ids), on_error=errors.append)
+        outcomes = self._retrying(
+            partial(self._backend.cancel, ids), on_error=errors.append, will_split=True
+        )
         is_in_doubt = _is_unknown(errors)
         return [_in_doubt(outcome, is_in_doubt=is_in_doubt) for outcome in outcomes]
 
     def _reschedule_batch(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome | None]:
         """One outcome per move; None: an earlier try, whose answer was lost, may have made it."""
         errors: list[BackendError] = []
-        outcomes = self._retrying(partial(self._backend.reschedule, moves), on_error=errors.append)
+        outcomes = self._retrying(
+            partial(self._backend.reschedule, moves), on_error=errors.append, will_split=True
+        )
         is_in_doubt = _is_unknown(errors)
         return [
             None if is_in_doubt and outcome is not RescheduleOutcome.RESCHEDULED else outcome
@@ -596,6 +603,7 @@ class Queue:
         operation: Callable[[], Result],
         *,
         on_error: Callable[[BackendError], None] = lambda _: None,
+        will_split: bool = False,
     ) -> Result:
         def count(error: BackendError) -> None:
             self._stats.count("backend_errors")
@@ -606,6 +614,7 @@ class Queue:
             runtime=self._runtime,
             timeout=self._config.operation_timeout_sec,
             on_error=count,
+            will_split=will_split,
         )
 
 

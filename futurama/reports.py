@@ -13,7 +13,12 @@ import attrs
 
 from futurama.backend import EventBackend, Settlement
 from futurama.clock import BackendClock
-from futurama.errors import BackendError, BackendRejectedError, OutcomeUnknownError
+from futurama.errors import (
+    BackendError,
+    BackendRejectedError,
+    EventsLockedError,
+    OutcomeUnknownError,
+)
 from futurama.health import Health
 from futurama.held import Held, HeldClaims
 from futurama.runtime import Runtime
@@ -130,44 +135,40 @@ class Reporter:
         """Write what has waited longest; if that fails say why, and keep what still makes sense."""
         with self._writing:
             batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
-            try:
-                if batch:
-                    self._write(batch)
-            except Exception as exc:  # whatever it is, what is held must not be held for ever
-                self._keep(batch, exc)
-                return exc
-        return None
+            return self._write(batch) if batch else None
 
     def _is_due_soon(self, settlement: Settlement) -> bool:
         """Whether the event is due again before a rest may be over."""
         rest = timedelta(seconds=_MAX_REST_SECONDS)
         return settlement.due is not None and settlement.due <= self._clock.now() + rest
 
-    def _write(self, batch: Sequence[Report]) -> None:
+    def _write(self, batch: Sequence[Report]) -> Exception | None:
+        """Write these; if that fails say why, and keep what still makes sense."""
         try:
             accepted = self._backend.settle(
                 [report.settlement for report in batch], now=self._clock.now()
             )
-        except Exception as exc:
+            answers = list(zip(batch, accepted, strict=True))
+        except EventsLockedError as exc:
+            locked, others = exc.split(batch)
+            self._keep(locked, exc)
+            if others:
+                self._write(others)
+            return exc
+        except Exception as exc:  # whatever it is, what is held must not be held for ever
             if len(batch) == 1 or _may_pass(exc):
-                raise
+                self._keep(batch, exc)
+                return exc
             for report in batch:  # one bad item must not fail its neighbours
-                self._write_alone(report)
-            return
-        done = [report for report, is_ours in zip(batch, accepted, strict=True) if is_ours]
+                self._write([report])
+            return None
+        done = [report for report, is_ours in answers if is_ours]
         self._held.forget(report.held for report in done)
         for counter, amount in Counter(report.counter for report in done).items():
             self._stats.count(counter, amount)
-        self._refused(
-            report for report, is_ours in zip(batch, accepted, strict=True) if not is_ours
-        )
+        self._refused(report for report, is_ours in answers if not is_ours)
         self._on_acknowledged(done)
-
-    def _write_alone(self, report: Report) -> None:
-        try:
-            self._write([report])
-        except Exception as exc:
-            self._keep([report], exc)
+        return None
 
     def _keep(self, batch: Sequence[Report], error: Exception) -> None:
         """Try again later with what still makes sense."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from futurama.backoff import full_jitter_seconds
-from futurama.errors import BackendError, OutcomeUnknownError
+from futurama.errors import BackendError, EventsLockedError, OutcomeUnknownError
 from futurama.runtime import Runtime
 
 __all__ = ["retrying"]
@@ -23,6 +23,7 @@ def retrying(
     runtime: Runtime,
     timeout: float,
     on_error: Callable[[BackendError], None] = lambda _: None,
+    will_split: bool = False,
 ) -> Result:
     """Call ``operation`` until it succeeds; every operation of a backend may be repeated.
 
@@ -31,6 +32,8 @@ def retrying(
         runtime: how to wait.
         timeout: seconds after which the last error is raised instead of another repeat.
         on_error: told of each failure.
+        will_split: whether the caller does the rest on its own if only some of the events are locked;
+            then that error is raised at once.
 
     Raises:
         OutcomeUnknownError: the answer to one of the tries was lost, and no later one succeeded.
@@ -46,13 +49,18 @@ def retrying(
             on_error(exc)
             failures += 1
             pause = full_jitter_seconds(failures)
-            if not exc.retryable or runtime.monotonic_us() + pause * 1e6 > deadline_us:
+            is_over = runtime.monotonic_us() + pause * 1e6 > deadline_us
+            if not exc.retryable or is_over or (will_split and _concerns_some(exc)):
                 if is_in_doubt and not isinstance(exc, OutcomeUnknownError):
                     raise _in_doubt_after(exc) from exc
                 raise
             is_in_doubt |= isinstance(exc, OutcomeUnknownError)
             _log.info("repeating after %s", exc)
         runtime.sleep(pause)
+
+
+def _concerns_some(error: BackendError) -> bool:
+    return isinstance(error, EventsLockedError) and bool(error.positions)
 
 
 def _in_doubt_after(last: BackendError) -> OutcomeUnknownError:

@@ -23,7 +23,7 @@ from futurama.calls import Caller
 from futurama.claim_size import ClaimSize
 from futurama.clock import BackendClock
 from futurama.config import Config
-from futurama.errors import BackendError, OutcomeUnknownError
+from futurama.errors import BackendError, EventsLockedError, OutcomeUnknownError
 from futurama.health import Health
 from futurama.held import Held, HeldClaims
 from futurama.reports import Report, Reporter
@@ -370,31 +370,39 @@ class Scheduler:
             self._report(Report(each, Settlement.release(each.claim), "released"))
         held = self._held.to_renew(older_than_us=asked_us + renew_us)[:_MAX_BATCH]
         if held:
-            now = self._clock.now()
             try:
-                renewed = self._backend.renew(
-                    [each.claim for each in held],
-                    now=now,
-                    lease_until=self._lease_until(now),
-                )
+                self._renew(held)
             except BackendError as exc:
                 self._reporter.lose(
                     each for each in held if each.lease_end_us < asked_us and each.is_callable
                 )
                 return self._renew_health.failed(exc)
             self._renew_health.worked()
-            for each, is_ours in zip(held, renewed, strict=True):
-                if is_ours:
-                    self._held.renewed(each, lease_end_us=asked_us + self._lease_us)
-                elif each.is_callable:
-                    self._reporter.lose([each])
-                else:
-                    self._held.forget([each])  # its report will be refused and counted
         self._workers.wake()
         earliest_us = self._held.earliest_lease_end_us()
         if earliest_us is None:
             return self._lease_us * _RENEWED_AFTER_SHARE / 1e6
         return max(0.0, (earliest_us - renew_us - self._runtime.monotonic_us()) / 1e6) + 0.01
+
+    def _renew(self, held: Sequence[Held]) -> None:
+        asked_us = self._runtime.monotonic_us()
+        now = self._clock.now()
+        try:
+            renewed = self._backend.renew(
+                [each.claim for each in held], now=now, lease_until=self._lease_until(now)
+            )
+        except EventsLockedError as exc:
+            _, others = exc.split(held)
+            if others:
+                self._renew(others)
+            raise
+        for each, is_ours in zip(held, renewed, strict=True):
+            if is_ours:
+                self._held.renewed(each, lease_end_us=asked_us + self._lease_us)
+            elif each.is_callable:
+                self._reporter.lose([each])
+            else:
+                self._held.forget([each])  # its report will be refused and counted
 
     def upkeep_step(self) -> float:
         """Whatever has to be done now and then."""

@@ -11,7 +11,6 @@ from futurama.backend import AddOutcome, IfExists, NewEvent
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.rows import Rows
 from futurama.backends.sql.statements import INSERTED, NO_TOKEN, NOBODY
-from futurama.backends.sql.transactions import Transactions
 from futurama.times import to_us
 
 __all__ = ["CREATION", "Adding"]
@@ -32,9 +31,8 @@ _UNCLAIMED = {"attempt": 0, "token": NO_TOKEN, "owner": NOBODY, "died": None, "r
 class Adding:
     """The operation ``add``: one INSERT if all goes well, else a look at what is stored."""
 
-    def __init__(self, dialect: Dialect, transactions: Transactions, rows: Rows) -> None:
+    def __init__(self, dialect: Dialect, rows: Rows) -> None:
         self._dialect = dialect
-        self._transactions = transactions
         self._rows = rows
 
     def add(self, events: Sequence[NewEvent], if_exists: IfExists) -> Sequence[AddOutcome]:
@@ -50,7 +48,7 @@ class Adding:
             self._rows.insert(connection, rows)
             return [AddOutcome.ADDED] * len(rows)
 
-        return self._transactions.write(work)
+        return self._rows.change((row[0] for row in rows), work)
 
     def new_row(self, event: NewEvent) -> tuple[Any, ...]:
         """In the order of ``statements.INSERTED``."""

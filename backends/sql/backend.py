@@ -96,8 +96,8 @@ class SQLBackend:
         self._transactions = Transactions(dialect)
         self._schema = Schema(dialect, self._transactions, self._statements)
         self._pages = Pages(dialect, self._statements)
-        self._rows = Rows(dialect, self._statements)
-        self._adding = Adding(dialect, self._transactions, self._rows)
+        self._rows = Rows(dialect, self._transactions, self._statements)
+        self._adding = Adding(dialect, self._rows)
         self._owners = Owners(self._transactions, self._statements)
         self._claiming = Claiming(
             dialect,
@@ -106,7 +106,7 @@ class SQLBackend:
             self._rows,
             owners=self._owners,
         )
-        self._settling = Settling(dialect, self._transactions, self._statements, self._rows)
+        self._settling = Settling(dialect, self._statements, self._rows)
         self._opening = threading.Lock()
 
     def __repr__(self) -> str:
@@ -196,7 +196,7 @@ class SQLBackend:
             self._rows.delete(connection, removed)
             return outcomes
 
-        return self._transactions.write(work)
+        return self._rows.change(keys, work)
 
     def reschedule(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome]:
         """See :meth:`futurama.backend.EventBackend.reschedule`."""
@@ -206,14 +206,13 @@ class SQLBackend:
         if not moves:
             return []
 
+        keys = [move.id.encode() for move in moves]
+
         def work(connection: sa.Connection) -> Sequence[RescheduleOutcome]:
-            stored = self._rows.lock(
-                connection, (move.id.encode() for move in moves), "due", "token", "lost"
-            )
+            stored = self._rows.lock(connection, keys, "due", "token", "lost")
             outcomes = []
             changes: dict[bytes, dict[str, Any]] = {}
-            for move in moves:
-                key = move.id.encode()
+            for key, move in zip(keys, moves, strict=True):
                 row = stored.get(key)
                 if row is None or row.due is None:
                     outcomes.append(RescheduleOutcome.NOT_FOUND)
@@ -229,7 +228,7 @@ class SQLBackend:
             self._rows.update(connection, changes)
             return outcomes
 
-        return self._transactions.write(work)
+        return self._rows.change(keys, work)
 
     def requeue(self, ids: Sequence[str], *, now: datetime) -> Sequence[bool]:
         """See :meth:`futurama.backend.EventBackend.requeue`."""
@@ -250,7 +249,7 @@ class SQLBackend:
                 dead.discard(key)
             return results
 
-        return self._transactions.write(work)
+        return self._rows.change(keys, work)
 
     def purge(self, *, before: datetime) -> int:
         """See :meth:`futurama.backend.EventBackend.purge`.

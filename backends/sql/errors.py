@@ -12,6 +12,7 @@ from futurama.errors import (
     BackendRejectedError,
     BackendSetupError,
     BackendUnavailableError,
+    EventsLockedError,
     OutcomeUnknownError,
 )
 
@@ -38,7 +39,7 @@ class Fault(Enum):
     CONFLICT = "conflict"
     """The server chose this transaction as the victim: the whole of it is repeated at once."""
     LOCK_WAIT = "lock wait"
-    """A lock was not free for long: the transaction is repeated once."""
+    """A lock was not free for long."""
     UNAVAILABLE = "unavailable"
     """Not now."""
     CAPACITY = "capacity"
@@ -62,7 +63,7 @@ class Fault(Enum):
 ERRORS: Mapping[Fault, type[BackendError]] = {
     Fault.DUPLICATE: BackendUnavailableError,
     Fault.CONFLICT: BackendUnavailableError,
-    Fault.LOCK_WAIT: BackendUnavailableError,
+    Fault.LOCK_WAIT: EventsLockedError,
     Fault.UNAVAILABLE: BackendUnavailableError,
     Fault.CAPACITY: BackendUnavailableError,
     Fault.LOST: BackendUnavailableError,

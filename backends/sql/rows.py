@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.statements import INSERTED, Statements
+from futurama.backends.sql.transactions import Transactions
+from futurama.errors import BackendError, EventsLockedError
 from futurama.times import ceil_to, floor_to
 
 __all__ = ["Rows", "portions", "tuples"]
+
+T = TypeVar("T")
 
 _by_id = itemgetter(0)
 
@@ -22,12 +26,56 @@ _by_id = itemgetter(0)
 class Rows:
     """The rows of one table."""
 
-    def __init__(self, dialect: Dialect, statements: Statements) -> None:
+    def __init__(
+        self, dialect: Dialect, transactions: Transactions, statements: Statements
+    ) -> None:
         self._dialect = dialect
+        self._transactions = transactions
         self._statements = statements
         self._table_name = str(statements.table.name)
         self._has_to_round = dialect.resolution > timedelta.resolution
         self._selects: dict[tuple[str, ...], sa.Select[Any]] = {}
+
+    def change(self, keys: Iterable[bytes], work: Callable[[sa.Connection], T]) -> T:
+        """Run ``work``, which changes the rows with these ids, in a transaction.
+
+        Args:
+            keys: one for each item of the operation, in order; looked at only if that fails.
+            work: see :meth:`Transactions.write`.
+
+        Raises:
+            EventsLockedError: others keep locks for longer than ``lock_wait_timeout_sec``; on which of
+                ``keys`` is said if the server tells.
+            BackendError: see :meth:`Transactions.write`.
+        """
+        try:
+            return self._transactions.write(work)
+        except EventsLockedError as error:
+            numbers = dict(enumerate(keys))
+            locked = self._locked(set(numbers.values()))
+            positions = {number for number, key in numbers.items() if key in locked}
+            if len(positions) == len(numbers):
+                raise
+            raise error.at(positions) from error.__cause__
+
+    def _locked(self, keys: Collection[bytes]) -> Collection[bytes]:
+        """Which of these rows others have locked."""
+
+        def work(connection: sa.Connection) -> Collection[bytes]:
+            free, stored = (
+                {
+                    row[0]
+                    for ids in self._dialect.in_lists(keys)
+                    for row in connection.execute(select, {"ids": ids})
+                }
+                for select in (self._statements.free, self._statements.existing)
+            )
+            return stored - free
+
+        try:
+            return self._transactions.write(work)
+        except BackendError:
+            return frozenset()
 
     def lock(
         self, connection: sa.Connection, keys: Iterable[bytes], *columns: str

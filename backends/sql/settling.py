@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,6 @@ from futurama.backend import Claim, Settlement, SettlementKind
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.rows import Rows
 from futurama.backends.sql.statements import NO_TOKEN, NOBODY, Statements
-from futurama.backends.sql.transactions import Transactions
 from futurama.times import EARLIEST, ceil_to
 
 __all__ = ["Settling"]
@@ -27,11 +26,8 @@ _NOT_HELD: tuple[None, datetime] = (None, EARLIEST)
 class Settling:
     """The operations ``renew`` and ``settle``."""
 
-    def __init__(
-        self, dialect: Dialect, transactions: Transactions, statements: Statements, rows: Rows
-    ) -> None:
+    def __init__(self, dialect: Dialect, statements: Statements, rows: Rows) -> None:
         self._dialect = dialect
-        self._transactions = transactions
         self._statements = statements
         self._rows = rows
 
@@ -59,22 +55,24 @@ class Settling:
                 )
             return results
 
-        return self._transactions.write(work)
+        return self._rows.change(keys, work)
 
     def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
         """See :meth:`futurama.backend.EventBackend.settle`; payloads have been checked."""
         tokens = _ids_by_token(settlements)
         if tokens is not None and len(tokens) <= _MAX_GUARDED_DELETES:
             try:
-                self._transactions.write(
-                    lambda connection: self._delete_held(connection, tokens, now)
+                self._rows.change(
+                    _keys(settlements),
+                    lambda connection: self._delete_held(connection, tokens, now),
                 )
             except _SomeClaimLostError:
                 pass  # rolled back; which of them is to be found out
             else:
                 return [True] * len(settlements)
-        return self._transactions.write(
-            lambda connection: self._settle_looking(connection, settlements, now)
+        return self._rows.change(
+            _keys(settlements),
+            lambda connection: self._settle_looking(connection, settlements, now),
         )
 
     def _delete_held(
@@ -95,7 +93,7 @@ class Settling:
     def _settle_looking(
         self, connection: sa.Connection, settlements: Sequence[Settlement], now: datetime
     ) -> Sequence[bool]:
-        keys = [settlement.claim.id.encode() for settlement in settlements]
+        keys = list(_keys(settlements))
         stored = self._rows.lock(connection, keys, "token", "due", "attempt")
         held = self._held(stored)
         results, done = [], []
@@ -144,6 +142,10 @@ class Settling:
 
 class _SomeClaimLostError(Exception):
     """Rolls back the transaction that took all claims for held."""
+
+
+def _keys(settlements: Iterable[Settlement]) -> Iterator[bytes]:
+    return (settlement.claim.id.encode() for settlement in settlements)
 
 
 def _ids_by_token(settlements: Sequence[Settlement]) -> dict[bytes, list[bytes]] | None:

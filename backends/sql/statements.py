@@ -198,6 +198,11 @@ class Statements:
         )
         """Whether a claim whose COMMIT was not answered was committed."""
 
+        self.existing = self._by_id(sa.select(events.id)).where(by_id)
+
+        self.free = self.existing.with_for_update(skip_locked=True)
+        """Which of these nobody else has locked."""
+
         self.set_due = (
             sa.update(self.table)
             .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")

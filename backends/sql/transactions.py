@@ -20,8 +20,8 @@ __all__ = ["Transactions"]
 
 T = TypeVar("T")
 
-TRIES = {Fault.CONFLICT: 8, Fault.DUPLICATE: 8, Fault.LOCK_WAIT: 2}
-"""How often a transaction is begun in all. Each wait for a lock has cost seconds already."""
+TRIES = {Fault.CONFLICT: 8, Fault.DUPLICATE: 8}
+"""How often a transaction is begun in all."""
 
 _FIRST_PAUSE_SECONDS = 0.002
 """About as long as a transaction takes; doubled with each try, and drawn at random up to that."""

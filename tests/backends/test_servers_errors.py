@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from futurama.errors import (
     BackendSetupError,
     BackendUnavailableError,
     ConfigError,
+    EventsLockedError,
     OutcomeUnknownError,
 )
 from futurama.events import CancelOutcome
@@ -207,6 +208,33 @@ def test_locked_row(site: Site) -> None:
             backend.cancel(["a"])
         other.rollback()
     assert backend.cancel(["a"]) == [CancelOutcome.CANCELLED]
+
+
+def test_locked_row_among_others(site: Site) -> None:
+    """Whoever asks for many is told which are locked, so that the others can be written at once."""
+    backend = site.make(lock_wait_timeout_sec=1)
+    backend.open()
+    backend.add([event(event_id) for event_id in "abcd"], if_exists="raise")
+    claims = {claim.id: claim for claim in claim_all(backend)}
+    some = [claims[event_id] for event_id in "acb"]
+    now, later = T0 + seconds(2), T0 + seconds(90)
+    operations: list[Callable[[], object]] = [
+        lambda: backend.renew(some, now=now, lease_until=later),
+        lambda: backend.settle([Settlement.done(claim) for claim in some], now=now),
+        lambda: backend.settle([Settlement.release(claim) for claim in some], now=now),
+        lambda: backend.cancel(["d", "b", "x"]),
+        lambda: backend.add([event("x"), event("b")], if_exists="replace"),
+    ]
+    other = site.server.connect(site.database, autocommit=False)
+    with other, other.cursor() as cursor:
+        cursor.execute("SELECT id FROM events WHERE id = 'b' FOR UPDATE")
+        for operation, position in zip(operations, [2, 2, 2, 1, 1], strict=True):
+            with pytest.raises(EventsLockedError, match="lock_wait_timeout_sec") as caught:
+                operation()
+            assert caught.value.positions == {position}
+        other.rollback()
+    assert backend.renew(some, now=now, lease_until=later) == [True] * 3
+    assert backend.count()[State.CLAIMED] == 4
 
 
 def test_deadlock_is_resolved_by_repeating(backend: AnyBackend) -> None:

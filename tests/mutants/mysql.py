@@ -141,7 +141,7 @@ class _AsGiven(Rows):
 class _WithoutRounding(SQLBackend):
     def __init__(self, dialect: Dialect, settings: Any) -> None:
         super().__init__(dialect, settings)
-        rows = _AsGiven(dialect, self._statements)
+        rows = _AsGiven(dialect, self._transactions, self._statements)
         self._rows = self._adding._rows = self._settling._rows = rows
 
 

@@ -99,7 +99,7 @@ class _ReplacesByAnother(Adding):
 class _ReplacingByAnother(SQLBackend):
     def __init__(self, dialect: Dialect, settings: Any) -> None:
         super().__init__(dialect, settings)
-        self._adding = _ReplacesByAnother(dialect, self._transactions, self._rows)
+        self._adding = _ReplacesByAnother(dialect, self._rows)
 
 
 @breaks("concurrency.cancel")
@@ -134,9 +134,7 @@ class _TakesFailuresForSuccess(Settling):
 class _Careless(SQLBackend):
     def __init__(self, dialect: Dialect, settings: Any) -> None:
         super().__init__(dialect, settings)
-        self._settling = _TakesFailuresForSuccess(
-            dialect, self._transactions, self._statements, self._rows
-        )
+        self._settling = _TakesFailuresForSuccess(dialect, self._statements, self._rows)
 
 
 @breaks("concurrency.fence")

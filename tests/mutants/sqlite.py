@@ -116,7 +116,7 @@ class _NeverCounts(Settling):
 class _WithoutCounting(SQLBackend):
     def __init__(self, dialect: Dialect, settings: Any) -> None:
         super().__init__(dialect, settings)
-        self._settling = _NeverCounts(dialect, self._transactions, self._statements, self._rows)
+        self._settling = _NeverCounts(dialect, self._statements, self._rows)
 
 
 @breaks("fence.settle")

@@ -30,7 +30,12 @@ from futurama.backend import (
     StoredEvent,
 )
 from futurama.backends.memory import MemoryBackend
-from futurama.errors import BackendRejectedError, BackendUnavailableError, OutcomeUnknownError
+from futurama.errors import (
+    BackendRejectedError,
+    BackendUnavailableError,
+    EventsLockedError,
+    OutcomeUnknownError,
+)
 from futurama.events import CancelOutcome, RescheduleOutcome
 from futurama.testing import VirtualQueue, VirtualTime
 from futurama.triggers import Trigger
@@ -65,6 +70,11 @@ def unknown() -> OutcomeUnknownError:
 def rejected(event_id: str) -> BackendRejectedError:
     """This very item is refused."""
     return BackendRejectedError(f"refuses {event_id}", backend="faulty")
+
+
+def locked(*positions: int) -> EventsLockedError:
+    """Others have locked these."""
+    return EventsLockedError("locked", backend="faulty", positions=positions)
 
 
 def fails(error: BaseException) -> Fault:
@@ -114,6 +124,7 @@ class FaultyBackend:
         counts: how often each operation was asked for.
         outage: raised by every operation in ``broken`` while it is set.
         bad_ids: writes that contain one of these events are refused as a whole.
+        locked_ids: somebody else keeps locks on these.
         settled: every settlement that the inner backend accepted.
     """
 
@@ -126,6 +137,7 @@ class FaultyBackend:
         self.broken: Collection[str] = ("now", "add", "cancel", "reschedule", "claim", "renew",
                                         "settle", "find", "purge", "requeue")  # fmt: skip
         self.bad_ids: set[str] = set()
+        self.locked_ids: set[str] = set()
         self.settled: list[Settlement] = []
         self._plans: dict[str, deque[Fault]] = {}
 
@@ -134,6 +146,7 @@ class FaultyBackend:
         self._plans.clear()
         self.outage = None
         self.bad_ids.clear()
+        self.locked_ids.clear()
 
     def plan(self, operation: str, *faults: Fault) -> None:
         """Let these happen to the next calls of ``operation``, one each."""
@@ -160,7 +173,11 @@ class FaultyBackend:
         return self._pass_on("add", add)
 
     def cancel(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
-        return self._pass_on("cancel", lambda: self.inner.cancel(ids))
+        def cancel() -> Sequence[CancelOutcome]:
+            self._wait_for_locks(ids)
+            return self.inner.cancel(ids)
+
+        return self._pass_on("cancel", cancel)
 
     def reschedule(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome]:
         return self._pass_on("reschedule", lambda: self.inner.reschedule(moves))
@@ -171,13 +188,16 @@ class FaultyBackend:
     def renew(
         self, claims: Sequence[Claim], *, now: datetime, lease_until: datetime
     ) -> Sequence[bool]:
-        return self._pass_on(
-            "renew", lambda: self.inner.renew(claims, now=now, lease_until=lease_until)
-        )
+        def renew() -> Sequence[bool]:
+            self._wait_for_locks(claim.id for claim in claims)
+            return self.inner.renew(claims, now=now, lease_until=lease_until)
+
+        return self._pass_on("renew", renew)
 
     def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
         def settle() -> Sequence[bool]:
             self._refuse(each.claim.id for each in settlements)
+            self._wait_for_locks(each.claim.id for each in settlements)
             results = self.inner.settle(settlements, now=now)
             self.settled += [s for s, ok in zip(settlements, results, strict=True) if ok]
             return results
@@ -200,6 +220,11 @@ class FaultyBackend:
         for event_id in ids:
             if event_id in self.bad_ids:
                 raise rejected(event_id)
+
+    def _wait_for_locks(self, ids: Iterable[str]) -> None:
+        positions = [number for number, event_id in enumerate(ids) if event_id in self.locked_ids]
+        if positions:
+            raise locked(*positions)
 
     def _pass_on(self, operation: str, proceed: Callable[[], T]) -> T:
         self.counts[operation] += 1

@@ -12,10 +12,11 @@ from futurama.batching import Batcher
 from futurama.errors import (
     BackendSetupError,
     BackendUnavailableError,
+    EventsLockedError,
     InvalidEventError,
     OutcomeUnknownError,
 )
-from tests.unit.support import PATIENCE_SECONDS, Background, rejected, unavailable
+from tests.unit.support import PATIENCE_SECONDS, Background, locked, rejected, unavailable
 
 
 class Gate:
@@ -194,8 +195,26 @@ def test_a_bad_item_does_not_fail_its_neighbours(error: Exception) -> None:
     assert flushed == ["abc", "a", "b", "c"]
 
 
+def test_what_is_locked_keeps_nobody_else_waiting() -> None:
+    """P8: the others are written without it; only whoever wants it is told."""
+    flushed: list[str] = []
+
+    def flush(batch: Sequence[str]) -> Sequence[str]:
+        flushed.append("".join(batch))
+        if "b" in batch or "d" in batch:
+            raise locked(*(number for number, item in enumerate(batch) if item in "bd"))
+        return [item.upper() for item in batch]
+
+    a, b, c, d = run_together(flush, "abcd")
+    assert (a, c) == ("A", "C")
+    assert isinstance(b, EventsLockedError)
+    assert isinstance(d, EventsLockedError)
+    assert flushed == ["abcd", "ac", "bd"]
+
+
 @pytest.mark.parametrize(
-    "error", [unavailable(), BackendSetupError("wrong password", backend="x"), KeyError("bug")]
+    "error",
+    [unavailable(), locked(), BackendSetupError("wrong password", backend="x"), KeyError("bug")],
 )
 def test_trouble_of_the_whole_batch_is_everyones(error: Exception) -> None:
     """P8: an error that is no item's fault is not repeated for every item; each caller gets its own."""

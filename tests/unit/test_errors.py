@@ -17,6 +17,7 @@ from futurama.errors import (
     BackendUnavailableError,
     ConfigError,
     EventExistsError,
+    EventsLockedError,
     FuturamaError,
     InvalidEventError,
     OutcomeUnknownError,
@@ -53,6 +54,7 @@ def test_every_class_has_a_docstring() -> None:
         BackendRejectedError("no", backend="mysql"),
         ConfigError("no", key="port"),
         EventExistsError("a", "b"),
+        EventsLockedError("locked", backend="x", positions=[1]),
         InvalidEventError("no", field="id"),
     ],
 )

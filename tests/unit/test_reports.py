@@ -198,6 +198,20 @@ def test_bugs_of_a_backend_lose_only_one_batch(world: World) -> None:
     assert len(desk.held) == 0
 
 
+def test_what_is_locked_holds_up_no_other_report(world: World) -> None:
+    """P8: when somebody keeps a lock on one event, all others are reported, and it as soon as that is over."""
+    desk = Desk(world, 4)
+    desk.done(*desk.claims)
+    world.backend.locked_ids = {desk.claims[1].id}
+    assert desk.reporter.step() > 0
+    assert desk.counted("succeeded") == 3
+    assert len(desk.reporter) == 1
+    world.backend.heal()
+    desk.reporter.step()
+    assert desk.counted("succeeded") == 4
+    assert desk.counted("lost") == len(desk.held) == 0
+
+
 def test_reports_go_on_after_others_were_given_up(world: World) -> None:
     """P9: when a failing batch has ended with its lease, the next report does not wait for ever."""
     queue = world.queue(consumer_lock_timeout_sec=3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from futurama.errors import (
@@ -9,11 +11,12 @@ from futurama.errors import (
     BackendRejectedError,
     BackendSetupError,
     BackendUnavailableError,
+    EventsLockedError,
     OutcomeUnknownError,
 )
 from futurama.retrying import retrying
 from futurama.testing import VirtualTime
-from tests.unit.support import START, rejected, unavailable, unknown
+from tests.unit.support import START, locked, rejected, unavailable, unknown
 
 
 def test_repeats_until_it_works() -> None:
@@ -45,6 +48,23 @@ def test_gives_up_in_time() -> None:
     waited = (time.now() - START).total_seconds()
     assert 7 < waited <= 10
     assert tries > 5
+
+
+@pytest.mark.parametrize(("positions", "tries"), [([], 2), ([1], 1)])
+def test_who_will_split_is_told_at_once(positions: list[int], tries: int) -> None:
+    """P8: if only some events are locked, the others do not wait for them; else it is tried again."""
+    outcomes: list[BackendError | None] = [locked(*positions), None]
+    made = 0
+
+    def operation() -> None:
+        nonlocal made
+        made += 1
+        if error := outcomes.pop(0):
+            raise error
+
+    with contextlib.suppress(EventsLockedError):
+        retrying(operation, runtime=VirtualTime(), timeout=10, will_split=True)
+    assert made == tries
 
 
 @pytest.mark.parametrize(

@@ -370,6 +370,17 @@ def test_what_is_held_is_renewed(world: World) -> None:
     assert world.stored(event_id) is None
 
 
+def test_a_locked_event_costs_no_other_its_lease(world: World) -> None:
+    """P3: while somebody keeps a lock on one event, the leases of the others are renewed."""
+    queue = world.queue()
+    ids = [queue.create("note", SECOND) for _ in range(3)]
+    world.backend.outage, world.backend.broken = unavailable, {"settle"}
+    queue.advance(2 * SECOND)
+    world.backend.locked_ids = {ids[1]}
+    queue.advance(3 * LEASE)
+    assert [world.called_ids.count(event_id) for event_id in (ids[0], ids[2])] == [1, 1]
+
+
 def test_renewing_costs_little(world: World) -> None:
     """P8: a call that lasts for many leases is renewed three times per lease, not continuously."""
     queue = world.queue()
