@@ -7,26 +7,20 @@ import logging
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from hypothesis import settings
 
 from futurama import Config, Event, RetryPolicy
 from futurama.backend import (
-    AddOutcome,
-    Capabilities,
     Claim,
-    ClaimBatch,
     EventBackend,
-    IfExists,
-    Move,
     NewEvent,
-    Page,
     Query,
     Settlement,
-    State,
     StoredEvent,
 )
 from futurama.backends.memory import MemoryBackend
@@ -36,9 +30,9 @@ from futurama.errors import (
     EventsLockedError,
     OutcomeUnknownError,
 )
-from futurama.events import CancelOutcome, RescheduleOutcome
 from futurama.testing import VirtualQueue, VirtualTime
 from futurama.triggers import Trigger
+from tests.between import Between
 
 T = TypeVar("T")
 
@@ -117,7 +111,7 @@ def afterwards(do: Callable[[], object]) -> Fault:
     return fault
 
 
-class FaultyBackend:
+class FaultyBackend(Between):
     """Passes everything on, except what a test planned for the next operations of a name.
 
     Attributes:
@@ -128,10 +122,8 @@ class FaultyBackend:
         settled: every settlement that the inner backend accepted.
     """
 
-    name = "faulty"
-
     def __init__(self, inner: EventBackend) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.counts: Counter[str] = Counter()
         self.outage: Callable[[], BaseException] | None = None
         self.broken: Collection[str] = ("now", "add", "cancel", "reschedule", "claim", "renew",
@@ -152,88 +144,45 @@ class FaultyBackend:
         """Let these happen to the next calls of ``operation``, one each."""
         self._plans.setdefault(operation, deque()).extend(faults)
 
-    @property
-    def capabilities(self) -> Capabilities:
-        return self.inner.capabilities
-
-    def open(self) -> None:
-        self._pass_on("open", self.inner.open)
-
-    def close(self) -> None:
-        self._pass_on("close", self.inner.close)
-
-    def now(self) -> datetime:
-        return self._pass_on("now", self.inner.now)
-
-    def add(self, events: Sequence[NewEvent], *, if_exists: IfExists) -> Sequence[AddOutcome]:
-        def add() -> Sequence[AddOutcome]:
-            self._refuse(event.id for event in events)
-            return self.inner.add(events, if_exists=if_exists)
-
-        return self._pass_on("add", add)
-
-    def cancel(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
-        def cancel() -> Sequence[CancelOutcome]:
-            self._wait_for_locks(ids)
-            return self.inner.cancel(ids)
-
-        return self._pass_on("cancel", cancel)
-
-    def reschedule(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome]:
-        return self._pass_on("reschedule", lambda: self.inner.reschedule(moves))
-
-    def claim(self, **arguments: Any) -> ClaimBatch:
-        return self._pass_on("claim", lambda: self.inner.claim(**arguments))
-
-    def renew(
-        self, claims: Sequence[Claim], *, now: datetime, lease_until: datetime
-    ) -> Sequence[bool]:
-        def renew() -> Sequence[bool]:
-            self._wait_for_locks(claim.id for claim in claims)
-            return self.inner.renew(claims, now=now, lease_until=lease_until)
-
-        return self._pass_on("renew", renew)
-
-    def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
-        def settle() -> Sequence[bool]:
-            self._refuse(each.claim.id for each in settlements)
-            self._wait_for_locks(each.claim.id for each in settlements)
-            results = self.inner.settle(settlements, now=now)
-            self.settled += [s for s, ok in zip(settlements, results, strict=True) if ok]
-            return results
-
-        return self._pass_on("settle", settle)
-
-    def find(self, query: Query) -> Page:
-        return self._pass_on("find", lambda: self.inner.find(query))
-
-    def count(self) -> Mapping[State, int]:
-        return self._pass_on("count", self.inner.count)
-
-    def requeue(self, ids: Sequence[str], *, now: datetime) -> Sequence[bool]:
-        return self._pass_on("requeue", lambda: self.inner.requeue(ids, now=now))
-
-    def purge(self, *, before: datetime) -> int:
-        return self._pass_on("purge", lambda: self.inner.purge(before=before))
-
-    def _refuse(self, ids: Iterable[str]) -> None:
-        for event_id in ids:
-            if event_id in self.bad_ids:
-                raise rejected(event_id)
-
-    def _wait_for_locks(self, ids: Iterable[str]) -> None:
-        positions = [number for number, event_id in enumerate(ids) if event_id in self.locked_ids]
-        if positions:
-            raise locked(*positions)
-
-    def _pass_on(self, operation: str, proceed: Callable[[], T]) -> T:
+    def pass_on(self, operation: str, arguments: Mapping[str, Any]) -> Any:
+        """Let the inner backend answer, after what was planned."""
         self.counts[operation] += 1
         if self.outage is not None and operation in self.broken:
             raise self.outage()
-        if plans := self._plans.get(operation):
-            result: T = plans.popleft()(proceed)
-            return result
-        return proceed()
+        answer = partial(self._answer, operation, arguments)
+        plans = self._plans.get(operation)
+        return plans.popleft()(answer) if plans else answer()
+
+    def _answer(self, operation: str, arguments: Mapping[str, Any]) -> Any:
+        ids = _ids(operation, arguments)
+        for event_id in ids:
+            if event_id in self.bad_ids:
+                raise rejected(event_id)
+        positions = [number for number, event_id in enumerate(ids) if event_id in self.locked_ids]
+        if positions:
+            raise locked(*positions)
+        answer = super().pass_on(operation, arguments)
+        if operation == "settle":
+            settlements = zip(arguments["settlements"], answer, strict=True)
+            self.settled += [settlement for settlement, is_ours in settlements if is_ours]
+        return answer
+
+
+def _ids(operation: str, arguments: Mapping[str, Any]) -> Sequence[str]:
+    """Of the events that an operation changes."""
+    match operation:
+        case "add":
+            return [event.id for event in arguments["events"]]
+        case "cancel" | "requeue":
+            return list(arguments["ids"])
+        case "reschedule":
+            return [move.id for move in arguments["moves"]]
+        case "renew":
+            return [claim.id for claim in arguments["claims"]]
+        case "settle":
+            return [settlement.claim.id for settlement in arguments["settlements"]]
+        case _:
+            return []
 
 
 class World:
