@@ -17,7 +17,15 @@ from sqlalchemy import exc
 
 from futurama.backend import Finding
 from futurama.backends.sql import ServerDialect, SQLBackend
-from futurama.backends.sql.errors import MYSQL_FAULTS, MYSQL_ROLLED_BACK, Fault, driver_error
+from futurama.backends.sql.errors import (
+    MYSQL_FAULTS,
+    MYSQL_LOST_IN_TLS,
+    MYSQL_ROLLED_BACK,
+    MYSQL_UNCLEAR_AT_COMMIT,
+    Fault,
+    driver_error,
+    own_words,
+)
 from futurama.backends.sql.foreign import plain_time
 from futurama.backends.sql.hosts import Address, addresses
 from futurama.backends.sql.mysql_diagnosis import diagnose
@@ -65,6 +73,8 @@ _MAX_UPDATED_BYTES = 256 * 1024
 _FRESH_SECONDS = 1.0
 """A connection that was used a moment ago is taken for good: a ping costs a call a round trip. If the
 server has closed it since, what only reads is repeated, and a transaction fails without a change."""
+
+_TLS_FAILED = 2026
 
 _DRIVERS = {
     "pymysql": ("futurama.backends.sql.pymysql_driver", "mysql"),
@@ -167,6 +177,7 @@ class MySQLDialect(ServerDialect):
                     lock_wait_seconds=settings.lock_wait_timeout_sec,
                     silence_seconds=None if autocommit else settings.read_timeout_sec,
                 )
+            self._driver.connected(connection)
         except RefusedError as error:
             connection.close()
             raise self._driver.module.OperationalError(*error.args) from None
@@ -180,7 +191,7 @@ class MySQLDialect(ServerDialect):
         cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
         _, cipher = cursor.fetchone()
         if not cipher:
-            raise self._driver.module.OperationalError(2026, "the server offers no TLS")
+            raise self._driver.module.OperationalError(_TLS_FAILED, "the server offers no TLS")
 
     def is_closed(self, connection: Any, idle_seconds: float) -> bool:
         """See :class:`ServerDialect`; asks the server, unless the connection was just used."""
@@ -194,9 +205,12 @@ class MySQLDialect(ServerDialect):
 
     def _fault(self, error: BaseException) -> tuple[Fault, str]:
         """By the number of the error, else by the class that the driver chose for it."""
-        if isinstance(getattr(error, "original_exception", None), tls.SSLError):
-            return MYSQL_FAULTS[2026]
         code = error.args[0] if error.args else None
+        if code == _TLS_FAILED and any(words in own_words(error) for words in MYSQL_LOST_IN_TLS):
+            return MYSQL_FAULTS[2003]
+        reason = getattr(error, "original_exception", None)
+        if isinstance(reason, tls.SSLError) and not isinstance(reason, tls.SSLEOFError):
+            return MYSQL_FAULTS[_TLS_FAILED]
         if isinstance(code, int) and code in MYSQL_FAULTS:
             return MYSQL_FAULTS[code]
         classes = self._driver.module
@@ -213,6 +227,10 @@ class MySQLDialect(ServerDialect):
     def is_rolled_back(self, error: BaseException) -> bool:
         """See :class:`Dialect`."""
         return driver_error(error).args[:1] in {(code,) for code in MYSQL_ROLLED_BACK}
+
+    def is_unclear_at_commit(self, error: BaseException) -> bool:
+        """See :class:`ServerDialect`."""
+        return bool(error.args) and error.args[0] in MYSQL_UNCLEAR_AT_COMMIT
 
     def encode_time(self, instant: datetime) -> datetime:
         """As it is: the connection's converters do the rest."""
@@ -330,9 +348,10 @@ class MySQLDialect(ServerDialect):
         """In the form for several tables, the only one that takes an index hint.
 
         Even so, MariaDB scans small tables, waiting for locks on rows that are none of our business,
-        unless a column outside the index is looked at: hence the condition that is always true.
+        unless a column outside the index is looked at: hence the condition that is always true, whatever
+        somebody else has stored.
         """
-        condition = "e.token = :token AND e.due > :now" if only_held else "e.attempt >= 0"
+        condition = "e.token = :token AND e.due > :now" if only_held else "e.token >= X''"
         return sa.text(
             f"DELETE e FROM `{table.name}` AS e FORCE INDEX (PRIMARY) "
             f"WHERE e.id IN :ids AND {condition}"

@@ -114,10 +114,14 @@ class Account:
         epoch_us: the backend's time in microseconds since 1970 when the clock of all showed 0.
         resolution: of the backend.
         may_die: events whose data or triggers are made to be buried.
+        max_retry: an event whose call has failed, or may have, more often than this is buried by right;
+            None: there is no such rule.
+        timeout_ns: calls that take longer may be given up and repeated; 0: none is.
         timer_error_us: how far an instance's timer may have run ahead since it was last compared
             with the backend's clock.
         pause_ns: how long after it was stopped a process may begin a call of which it had decided
             before. A real one needs some time before it has written down that it has begun.
+            That it goes on is noted only afterwards, so it may even have begun before that.
     """
 
     creations: Sequence[Creation]
@@ -129,5 +133,7 @@ class Account:
     epoch_us: int
     resolution: timedelta
     may_die: frozenset[str] = frozenset()
+    max_retry: int | None = None
+    timeout_ns: int = 0
     timer_error_us: int = 0
-    pause_ns: int = 5_000_000
+    pause_ns: int = 50_000_000

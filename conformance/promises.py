@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from enum import Enum
 from itertools import pairwise
 from typing import Any
@@ -150,7 +151,7 @@ def _note(life: _Life, step: Step) -> None:
             life.additions.append(step)
         case Kind.CLAIM if step.outcome is not UNKNOWN:
             life.claims.append(step)
-        case Kind.RENEW if step.outcome is True:
+        case Kind.RENEW if step.outcome:
             life.renewals.append(step)
         case Kind.SETTLE if step.outcome:
             life.reports.append(step)
@@ -194,6 +195,17 @@ def _early(life: _Life, account: Account) -> Iterator[str]:
         early_us = max(dues_us) - _backend_us(account, call.start) - account.timer_error_us
         if early_us > 0:
             yield f"attempt {call.attempt} began {early_us / 1000:.3f} ms before its time"
+    yield from _put_back_early(life)
+
+
+def _put_back_early(life: _Life) -> Iterator[str]:
+    for report in life.reports:
+        settlement: Settlement = report.arguments["settlement"]
+        if settlement.kind is SettlementKind.RELEASE and settlement.due is not None:
+            early_us = to_us(settlement.claim.due) - to_us(settlement.due)
+            if early_us > 0:
+                attempt = settlement.claim.attempt
+                yield f"attempt {attempt} was put back to {early_us / 1000:.3f} ms before its time"
 
 
 def _possible_times(life: _Life, creation: Creation, call: Call) -> list[int]:
@@ -224,7 +236,7 @@ def _without_claim(life: _Life, account: Account) -> Iterator[str]:
     for first, second in pairwise(life.claims):
         if _was_reported(life, first) or first.end > second.start:
             continue
-        early_us = _lease_end_us(life, first, second.start) - _backend_us(account, second.end)
+        early_us = _earliest_end_us(life, first, second) - _backend_us(account, second.end)
         if early_us > account.timer_error_us and first.start > life.stored_again_until:
             yield (
                 f"{second.caller} was given attempt {second.outcome.attempt} {early_us / 1000:.3f} "
@@ -247,16 +259,30 @@ def _claim_of(life: _Life, call: Call) -> Step | None:
 def _lease_end_us(life: _Life, step: Step, at: int) -> int:
     """When the lease ended, as far as its holder had been told by then.
 
-    The last renewal counts, not the longest: one that gives up a call that hangs makes the lease end
-    early.
+    The last renewal counts, not the longest: one for a call that was given up makes the lease end early.
     """
     claim: Claim = step.outcome
-    told = [
-        (renewal.end, renewal.arguments["lease_until"])
-        for renewal in life.renewals
-        if renewal.arguments["claim"].token == claim.token and renewal.end <= at
-    ]
+    told = [(each.end, until) for each, until in _renewals(life, step) if each.end <= at]
     return to_us(max(told)[1] if told else claim.lease_until)
+
+
+def _earliest_end_us(life: _Life, step: Step, other: Step) -> int:
+    """When the lease may have ended when the event was given to another.
+
+    By the last renewal before that, or by one that may have come after this: also if its answer was
+    lost, it may have made the lease end early.
+    """
+    ends = [(step, step.outcome.lease_until)]
+    ends += [(each, until) for each, until in _renewals(life, step) if each.start <= other.end]
+    last = max(each.start for each, _ in ends if each.end <= other.start)
+    return min(to_us(until) for each, until in ends if each.end >= last)
+
+
+def _renewals(life: _Life, step: Step) -> Iterator[tuple[Step, datetime]]:
+    """What was asked for a claim, and until when each of that makes its lease last."""
+    for renewal in life.renewals:
+        if renewal.arguments["claim"].token == step.outcome.token:
+            yield renewal, renewal.arguments["lease_until"]
 
 
 def _was_reported(life: _Life, claim: Step, *kinds: SettlementKind) -> bool:
@@ -281,7 +307,7 @@ def _was_stopped_before(call: Call, account: Account) -> bool:
     return any(
         each.stops
         and each.instance == call.instance
-        and 0 <= call.start - each.end <= max(account.pause_ns, 1)
+        and each.start <= call.start <= each.end + account.pause_ns
         for each in account.disturbances
     )
 
@@ -314,11 +340,20 @@ def _unexplained_repeats(life: _Life, account: Account) -> Iterator[str]:
             continue
         claim = _claim_of(life, first)
         began = first.start if claim is None else claim.start
-        if not _was_disturbed(account, first.instance, began, second.start):
+        is_explained = _may_have_been_given_up(first, second, account) or _was_disturbed(
+            account, first.instance, began, second.start
+        )
+        if not is_explained:
             yield (
                 f"attempt {second.attempt} by {second.instance} followed attempt {first.attempt} by "
                 f"{first.instance}, which ended with {first.ending}, and nothing had broken"
             )
+
+
+def _may_have_been_given_up(call: Call, repeat: Call, account: Account) -> bool:
+    """Whether it took longer than calls may, before it was repeated."""
+    lasted = min(call.end, repeat.start) - call.start + 1000 * account.timer_error_us
+    return 0 < account.timeout_ns <= lasted
 
 
 def _was_disturbed(account: Account, instance: str, start: int, end: int) -> bool:
@@ -341,14 +376,22 @@ def _wrong_attempts(life: _Life, account: Account) -> Iterator[str]:
         if second.attempt <= first.attempt and first.start > life.stored_again_until:
             yield f"attempt {second.attempt} began after attempt {first.attempt}"
     called = {call.attempt for call in life.calls}
+    uncalled = SettlementKind.RELEASE, SettlementKind.BURY
     for claim in life.claims:
         attempt = claim.outcome.attempt
         later = [call.start for call in life.calls if call.attempt > attempt]
-        is_free = attempt in called or _was_reported(life, claim, SettlementKind.RELEASE)
+        later += [other.start for other in life.claims if _has_buried_after(life, other, attempt)]
+        is_free = attempt in called or _was_reported(life, claim, *uncalled)
         if is_free or not later or claim.start < life.stored_again_until:
             continue
         if not _was_disturbed(account, claim.caller, claim.start, min(later)):
             yield f"attempt {attempt} was given to {claim.caller}, counted, and never made"
+
+
+def _has_buried_after(life: _Life, claim: Step, attempt: int) -> bool:
+    """Whether it was claimed after this attempt, and buried."""
+    is_later: bool = claim.outcome.attempt > attempt
+    return is_later and _was_reported(life, claim, SettlementKind.BURY)
 
 
 def _untrue(life: _Life, account: Account) -> Iterator[str]:
@@ -380,12 +423,22 @@ def _untrue_of_cancel(life: _Life, answer: Answer, account: Account) -> Iterator
         for call in life.calls:
             if call.start > answer.end and not _was_stopped_before(call, account):
                 yield f"attempt {call.attempt} began after the answer NOT_FOUND"
+        if CancelOutcome.CANCELLED not in others and not _may_have_ended(life, answer.end):
+            yield "nobody had ended it at the answer NOT_FOUND"
     for claim in life.claims:
         if claim.start > answer.end:
             yield f"attempt {claim.outcome.attempt} was handed out after the answer {outcome.name}"
     is_dead = life.left is not None and life.left.state is State.DEAD
     if life.left is not None and not (is_dead and outcome is not CancelOutcome.CANCELLED):
         yield f"it is there in the end, although the answer was {outcome.name}"
+
+
+def _may_have_ended(life: _Life, by: int) -> bool:
+    """Whether an instance had begun by then to report that nothing more is to be done."""
+    ends = {SettlementKind.DONE, SettlementKind.BURY}
+    return any(
+        report.start < by and report.arguments["settlement"].kind in ends for report in life.reports
+    )
 
 
 def _was_acknowledged_before(life: _Life, answer: Answer) -> bool:
@@ -399,7 +452,8 @@ def _was_under_way(call: Call, move: Answer, account: Account) -> bool:
     assert move.trigger_us is not None
     if not call.start < move.end < call.end:
         return False
-    return call.start < move.start or _backend_us(account, call.start) < move.trigger_us
+    called_us = _backend_us(account, call.start) + account.timer_error_us
+    return call.start < move.start or called_us < move.trigger_us
 
 
 def _dropped(life: _Life, account: Account) -> Iterator[str]:
@@ -407,8 +461,14 @@ def _dropped(life: _Life, account: Account) -> Iterator[str]:
     if life.left is None or life.left.state is not State.DEAD:
         if has_given_up and not life.was_cancelled and not life.has_succeeded:
             yield "its trigger gave up, and it is not among the dead letters"
-    elif not has_given_up and life.event_id not in account.may_die:
+    elif not has_given_up and not _may_be_dead(life.left, account):
         yield f"it is among the dead letters: {life.left.reason}"
+
+
+def _may_be_dead(left: StoredEvent, account: Account) -> bool:
+    """Whether it is made to die, or no attempt may follow."""
+    is_exhausted = account.max_retry is not None and left.attempt > account.max_retry
+    return is_exhausted or left.id in account.may_die
 
 
 def _stuck(life: _Life, _account: Account) -> Iterator[str]:

@@ -73,10 +73,10 @@ class Batcher(Generic[Item, Result]):
     def call(self, item: Item) -> Result:
         """Write ``item`` in some batch; return its result or raise its error."""
         ticket: _Ticket[Item, Result] = _Ticket(item)
-        with self._lock:
-            self._pending.append(ticket)
-            ticket.leads, self._has_leader = not self._has_leader, True
         try:
+            with self._lock:
+                self._pending.append(ticket)
+                ticket.leads, self._has_leader = not self._has_leader, True
             if not ticket.leads:
                 ticket.wait()
             if ticket.leads:

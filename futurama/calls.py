@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from types import CoroutineType, GeneratorType
+from typing import cast
 
 from futurama import triggers
 from futurama.backend import Capabilities, Settlement
@@ -22,7 +24,8 @@ from futurama.reports import Report
 from futurama.running import RunningCalls
 from futurama.runtime import Coroutines
 from futurama.stats import Stats
-from futurama.triggers import BoundTrigger, Ending, Verdict
+from futurama.texts import presentable
+from futurama.triggers import BoundTrigger, Ending, Verdict, is_a
 
 __all__ = ["Caller"]
 
@@ -87,27 +90,23 @@ class Caller:
             self._abandon(held, exc)
             return False
 
-    def fail(self, held: Held, reason: str) -> datetime | None:
-        """Judge a call that has not returned; return when to try again.
-
-        None: never. Then that is reported here, else the caller has to see to it.
-        """
+    def next_attempt(self, held: Held, reason: str) -> datetime | None:
+        """When a call that has not returned, and counts as failed, is to be made again; None: never."""
         assert held.trigger is not None
-        verdict = self._judge(held, held.trigger.policy, TryAgain(reason))
-        if verdict.ending is Ending.BURIED:
-            self._conclude(held, verdict)
-        return verdict.settlement.due
+        return self._judge(held, held.trigger.policy, TryAgain(reason)).settlement.due
 
     def _call(self, held: Held, trigger: BoundTrigger | None) -> bool:
         event = self._event_to_call(held, trigger)
         if event is None or trigger is None:
             return False
         outcome: object
+        is_awaitable = False
         started_us = self._timer_us()
         self._stats.call_started(self._clock.at(started_us) - held.due_us)
         self._running.begin(held, started_us=started_us, runner=threading.get_ident())
         try:
             outcome = trigger.call(event)
+            is_awaitable = outcome is not None and _is_awaitable(outcome)
         except BaseException as exc:  # a trigger may raise anything; it must not end the worker
             if self._lets_through(exc):
                 self._running.end(held)
@@ -117,9 +116,10 @@ class Caller:
         if not self._running.end(held):
             self._ignore(held, outcome)
             return True
-        if outcome is not None and inspect.isawaitable(outcome):
+        if is_awaitable:
+            awaitable = cast("Awaitable[object]", outcome)
             self._running.begin(held, started_us=started_us, runner=None)
-            self._coroutines.submit(partial(self._continue, held, trigger, outcome))
+            self._coroutines.submit(partial(self._continue, held, trigger, awaitable))
         else:
             self._ended(held, trigger, outcome)
         return False
@@ -168,7 +168,7 @@ class Caller:
             held.claim.attempt,
             (self._timer_us() - held.started_us) / 1e6,
         )
-        if inspect.iscoroutine(outcome):
+        if is_a(outcome, CoroutineType):
             outcome.close()
 
     @contextmanager
@@ -203,7 +203,8 @@ class Caller:
                 held,
                 triggers.bury(
                     claim,
-                    f"attempt {claim.attempt - 1} was never reported, and no other may follow",
+                    f"attempt {claim.attempt - 1} did not end, or that was never reported, and no other may "
+                    "follow",
                 ),
             )
             return None
@@ -220,7 +221,14 @@ class Caller:
             self._report(Report(held, Settlement.done(held.claim), Ending.SUCCEEDED.value))
             return
         policy = self._default_policy if trigger is None else trigger.policy
-        self._conclude(held, self._judge(held, policy, outcome), outcome)
+        try:
+            verdict = self._judge(held, policy, outcome)
+        except BaseException as exc:  # as above; so may what it returns or raises, when looked at
+            if self._lets_through(exc):
+                raise
+            reason = f"what came of the call cannot be looked at: {type(exc).__name__}"
+            outcome, verdict = exc, self._judge(held, policy, TryAgain(reason))
+        self._conclude(held, verdict, outcome)
 
     def _judge(self, held: Held, policy: RetryPolicy, outcome: object) -> Verdict:
         return triggers.judge(
@@ -252,13 +260,21 @@ async def _called(trigger: BoundTrigger, event: Event) -> object:
     return await trigger.call(event)
 
 
+def _is_awaitable(outcome: object) -> bool:
+    return issubclass(type(outcome), Awaitable) or (
+        is_a(outcome, GeneratorType) and inspect.isawaitable(outcome)
+    )
+
+
 def _log_failure(verdict: Verdict, outcome: object) -> None:
     claim, due = verdict.settlement.claim, verdict.settlement.due
-    is_surprise = isinstance(outcome, BaseException) and not isinstance(outcome, GiveUp | TryAgain)
     if verdict.ending is Ending.BURIED:
         level = logging.ERROR
     else:  # a trigger that returns RETRY does what it was written for
-        level = logging.WARNING if isinstance(outcome, BaseException) else logging.INFO
+        level = logging.WARNING if is_a(outcome, BaseException) else logging.INFO
+    surprise = None
+    if is_a(outcome, BaseException) and not issubclass(type(outcome), GiveUp | TryAgain):
+        surprise = presentable(outcome)
     _log.log(
         level,
         "event %s (%s), attempt %d: %s; %s",
@@ -267,5 +283,5 @@ def _log_failure(verdict: Verdict, outcome: object) -> None:
         claim.attempt,
         verdict.reason,
         "no further attempt" if due is None else f"next attempt at {due.isoformat()}",
-        exc_info=outcome if is_surprise else None,  # type: ignore[arg-type]  # then an exception
+        exc_info=surprise,
     )

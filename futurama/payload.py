@@ -7,7 +7,12 @@ from typing import Any
 
 from futurama.errors import InvalidEventError
 
-__all__ = ["decode", "encode"]
+__all__ = ["MAX_DEPTH", "decode", "encode"]
+
+MAX_DEPTH = 200
+"""Data has at most so many lists and dicts inside of each other. Python's encoder and parser are recursive:
+how deep they get depends on the version, and up to 3.11 (1,000) on what else is on the stack. What one
+process has encoded must be decoded by any other, wherever it is called from."""
 
 _SHOWN = 80
 """How many characters of offending data an error message repeats."""
@@ -26,10 +31,10 @@ def encode(data: Any) -> bytes:
 
     Raises:
         InvalidEventError: ``data`` is not JSON: another type, NaN, an infinity, a key that is not
-            a str, a circular or too deeply nested value.
+            a str, a circular value or one that is nested more deeply than :data:`MAX_DEPTH`.
     """
     try:
-        _require_text_keys(data)
+        _check(data, MAX_DEPTH)
         text = _readable.encode(data)
     except (TypeError, ValueError, RecursionError) as exc:
         shown = _shorten(data)
@@ -67,19 +72,22 @@ def _decode(payload: bytes) -> Any:
     return data if end == len(text) else json.loads(payload)
 
 
-def _require_text_keys(data: Any) -> None:
-    """The encoder would turn the keys 1, None and True into "1", "null" and "true" without a word."""
-    values = data
+def _check(data: Any, depth: int) -> None:
+    """Refuse what is nested more deeply than that, and what the encoder would change.
+
+    It would turn the keys 1, None and True into "1", "null" and "true" without a word.
+    """
+    if not isinstance(data, _CONTAINERS):
+        return
+    if not depth:
+        raise ValueError(f"it is circular, or nested more than {MAX_DEPTH} deep")
     if isinstance(data, dict):
         for name in data:
             if not isinstance(name, str):
                 raise TypeError(f"the key {name!r} is not a str")
-        values = data.values()
-    elif not isinstance(data, _CONTAINERS):
-        return
-    for value in values:
+    for value in data.values() if isinstance(data, dict) else data:
         if isinstance(value, _CONTAINERS):
-            _require_text_keys(value)
+            _check(value, depth - 1)
 
 
 def _shorten(data: Any) -> str:

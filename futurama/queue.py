@@ -178,7 +178,8 @@ class Queue:
 
         Args:
             timeout: how long to wait for running calls, as a timedelta or in seconds; by default
-                the configuration's ``stop_timeout_sec``.
+                the configuration's ``stop_timeout_sec``. When a tenth of it is left (at most 1 s),
+                coroutines are cancelled.
 
         Returns:
             Whether every call ended and was reported. If not, those events are called again, by
@@ -235,7 +236,7 @@ class Queue:
         Args:
             trigger_type: which trigger to call.
             trigger_time: when: an aware datetime, or a timedelta from now. In the past means now.
-            data: anything JSON; the trigger finds it in ``event.data``.
+            data: anything JSON, nested at most 200 deep; the trigger finds it in ``event.data``.
             id: 1 to 128 bytes of UTF-8; by default one is made that is unique and sorts by age.
                 With an id of your own a repeated ``create`` is recognised.
             if_exists: what to do if the id is taken, be it by a dead letter: ``"raise"``,

@@ -91,6 +91,7 @@ class Reporter:
         self._pending: deque[Report] = deque()
         self._writing = threading.Lock()
         self._will_step = False
+        self._size = _MAX_BATCH
         self._health = Health("reporting how calls ended", stats)
 
     def __len__(self) -> int:
@@ -127,15 +128,26 @@ class Reporter:
 
     def write_all(self) -> None:
         """Write all that waits, from any thread; if the backend fails, that is tried again later."""
-        for _ in range(len(self._pending) // _MAX_BATCH + 1):
-            if self._health.is_failing or self._write_batch() is not None:
+        left = len(self._pending)
+        while left > 0 and not self._health.is_failing:
+            left -= self._size
+            if self._write_batch() is not None:
                 return
 
     def _write_batch(self) -> Exception | None:
-        """Write what has waited longest; if that fails say why, and keep what still makes sense."""
+        """Write what has waited longest; if that fails say why, and keep what still makes sense.
+
+        If batches fail one after another they get smaller, because one report may be the reason; then all
+        others pass it.
+        """
         with self._writing:
-            batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
-            return self._write(batch) if batch else None
+            batch = [self._pending.popleft() for _ in range(min(len(self._pending), self._size))]
+            error = self._write(batch) if batch else None
+            if error is None:
+                self._size = min(_MAX_BATCH, 2 * self._size)
+            elif self._health.is_failing:
+                self._size = max(1, len(batch) // 2)
+            return error
 
     def _is_due_soon(self, settlement: Settlement) -> bool:
         """Whether the event is due again before a rest may be over."""
@@ -171,14 +183,14 @@ class Reporter:
         return None
 
     def _keep(self, batch: Sequence[Report], error: Exception) -> None:
-        """Try again later with what still makes sense."""
+        """Try again later, after all others, with what still makes sense."""
         now_us = self._runtime.monotonic_us()
         is_in_doubt = isinstance(error, OutcomeUnknownError)
         lost = []
-        for report in reversed(batch):
+        for report in batch:
             if _may_pass(error) and now_us < report.held.lease_end_us:
                 kept = attrs.evolve(report, is_in_doubt=True) if is_in_doubt else report
-                self._pending.appendleft(kept)
+                self._pending.append(kept)
             else:
                 lost.append(report.held)
         if lost:

@@ -18,8 +18,9 @@ event loop."""
 class RunningCalls:
     """Between :meth:`begin` and :meth:`end` a call is under way; of many that end it one does.
 
-    Thread-safe without a lock, because every call passes here twice: each method is one operation
-    on a set, which the interpreter does not divide.
+    Thread-safe without a lock, because every call passes here twice: what others see changes by one
+    operation on a set, which the interpreter does not divide, and a call is in the set only when all
+    about it is written down.
     """
 
     def __init__(self) -> None:

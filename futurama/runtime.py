@@ -45,7 +45,13 @@ Work_co = TypeVar("Work_co", covariant=True)
 _PAUSE_AFTER_A_BUG_SECONDS = 1.0
 
 _GRACE_SECONDS = 1.0
-"""How long cancelled coroutines may take to clean up."""
+"""How long cancelled coroutines may take to clean up, and whatever is closed to close."""
+
+_GRACE_SHARE = 0.1
+"""The end of the time in which all has to end, for those that are cancelled because they have not."""
+
+_LATENESS_SECONDS = 0.2
+"""By how much a busy event loop may be late; one that is later is blocked."""
 
 
 class Loop(Protocol):
@@ -108,7 +114,11 @@ class Coroutines(Protocol):
         """Run ``run()`` as soon as a place is free."""
 
     def join(self, timeout: float) -> bool:
-        """Wait until all have ended, ``timeout`` seconds at most, then cancel; whether all ended."""
+        """Wait until all have ended, and cancel them shortly before ``timeout`` seconds are over.
+
+        Returns:
+            Whether all ended by themselves.
+        """
 
     def close(self, last: CoroutineFunction) -> None:
         """Run ``last()`` and give everything back."""
@@ -325,6 +335,7 @@ class _LoopThread:
         self._waiting: deque[CoroutineFunction] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_pumping = False
+        self._is_blocked = False
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -345,17 +356,28 @@ class _LoopThread:
             self._loop.call_soon_threadsafe(self._pump)
 
     def join(self, timeout: float) -> bool:
-        finish = asyncio.run_coroutine_threadsafe(self._finish(timeout), self._loop)
+        finishing = asyncio.run_coroutine_threadsafe(
+            self._finish(
+                self._loop.time() + timeout, grace=min(_GRACE_SECONDS, timeout * _GRACE_SHARE)
+            ),
+            self._loop,
+        )
         try:
-            return finish.result(timeout + _GRACE_SECONDS)
+            return finishing.result(timeout + _LATENESS_SECONDS)
         except concurrent.futures.TimeoutError:
-            return False  # a coroutine that blocks keeps the whole loop
+            self._is_blocked = True  # by a coroutine that does not await anything
+            return False
 
     def close(self, last: CoroutineFunction) -> None:
-        ending = asyncio.run_coroutine_threadsafe(last(), self._loop)
+        ending = asyncio.run_coroutine_threadsafe(
+            asyncio.wait_for(last(), _GRACE_SECONDS), self._loop
+        )
+        ending.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+        if self._is_blocked:
+            return
         concurrent.futures.wait([ending], _GRACE_SECONDS)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        if self._thread is not threading.current_thread():
+        # Those that ignore that they are cancelled keep the thread, as long as they like.
+        if not self._tasks and self._thread is not threading.current_thread():
             self._thread.join(_GRACE_SECONDS)
 
     def _run(self) -> None:
@@ -390,20 +412,24 @@ class _LoopThread:
             _log.error("a coroutine failed; this is a bug, going on", exc_info=task.exception())
         self._pump()
 
-    async def _finish(self, timeout: float) -> bool:
-        deadline = self._loop.time() + timeout
-        while (self._tasks or self._waiting) and self._loop.time() < deadline:
-            if self._tasks:
-                await asyncio.wait(
-                    set(self._tasks),
-                    timeout=deadline - self._loop.time(),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-            await asyncio.sleep(0)  # lets _ended run
+    async def _finish(self, deadline: float, *, grace: float) -> bool:
+        await self._wait_until(deadline - grace)
         has_ended = not self._tasks and not self._waiting
         self._waiting.clear()
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=_GRACE_SECONDS)
+        await self._wait_until(deadline)
         return has_ended
+
+    async def _wait_until(self, deadline: float) -> None:
+        """Wait until all have ended, or for the deadline."""
+        while self._tasks or self._waiting:
+            if self._tasks:
+                await asyncio.wait(
+                    set(self._tasks),
+                    timeout=max(0.0, deadline - self._loop.time()),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            await asyncio.sleep(0)  # lets _ended run
+            if self._loop.time() >= deadline:
+                return

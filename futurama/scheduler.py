@@ -200,7 +200,8 @@ class Scheduler:
             stats=stats,
             replace_worker=self._workers.replace,
             lose=self._reporter.lose,
-            on_abandoned=self._is_due_again,
+            wake_renewals=self._renew_loop.wake,
+            on_ended=self._is_due_again,
         )
         self._watchdog_loop = runtime.make_loop("futurama-watchdog", self._watchdog.step)
 
@@ -322,7 +323,8 @@ class Scheduler:
         # Whatever is created while the backend looks may be missed by it: then look once more.
         self._next_claim_us = sys.maxsize
         now = self._clock.now()
-        horizon = now + self._look_ahead
+        look_ahead = self._suspects.look_ahead(asked_us)
+        horizon = now + look_ahead
         try:
             batch = self._backend.claim(
                 owner=self._owner,
@@ -354,12 +356,16 @@ class Scheduler:
             # What is due within the look-ahead and was not claimed is claimed by another, whose
             # lease or transaction may end: look again when it is due.
             is_ahead = batch.next_due > horizon
-            seen = horizon - _GATHERED_SHARE * self._look_ahead if is_ahead else now
+            seen = horizon - _GATHERED_SHARE * look_ahead if is_ahead else now
             wait = min(wait, (batch.next_due - seen).total_seconds())
         self._next_claim_us = self._clock.now_us() + int(wait * 1e6)
         return wait
 
     def renew_step(self) -> float:
+        """Let the leases of calls that were given up end, and renew the others in time."""
+        return min(self._watchdog.end_leases(), self._renew_leases())
+
+    def _renew_leases(self) -> float:
         """Renew every lease of which a third is over; give up those that have ended.
 
         What is due and was not called for so long is given back: the workers are stuck.

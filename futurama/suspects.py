@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import attrs
 
 from futurama.backend import Claim, Settlement
-from futurama.times import EARLIEST, to_us
+from futurama.times import from_us, to_us
 from futurama.triggers import BoundTrigger
 
 __all__ = ["Suspects"]
@@ -19,8 +20,17 @@ _CLAIMING_US = 100_000
 _DEADLY_US = 200_000
 """What kills its process mostly does so at once; a call that takes longer is not waited for."""
 
-_PAUSE = timedelta(milliseconds=100)
+_HELD_UP_US = _CLAIMING_US + _DEADLY_US
+"""So much later than its turn a suspect may be claimed, because another is being called."""
+
+_PAUSE_US = 100_000
 """Until a suspect that was put back may be claimed again: by then others have ended or been put back, too."""
+
+_TURN_US = 20_000
+"""For one in its last attempt: about what a claim, a call that takes no time, and its report take."""
+
+_SHORT_LOOK_AHEAD = timedelta(milliseconds=10)
+"""While suspects have their turns: half of one, so that mostly one is claimed, and called at once."""
 
 
 @attrs.frozen
@@ -30,7 +40,6 @@ class _Watched:
     claim: Claim
     since_us: int
     call_us: int
-    is_last: bool
 
 
 class Suspects:
@@ -41,13 +50,15 @@ class Suspects:
     then only what kills is out of attempts.
 
     All others are put back, uncharged, until a time when it may be their turn, so that they do not
-    stand before other events. What is held for longer than a lease delays no other suspect any more,
-    and when none has come for so long, everything begins anew with one.
+    stand before other events. Until the last of these turns events are claimed only just before
+    their time: then suspects are held no longer than their calls take, and turns may be short. What
+    is held for longer than a lease delays no other suspect any more, and when none has come for so
+    long, everything begins anew with one.
 
     Args:
         bound: the triggers, by trigger type.
         holds: whether a claim is still held, ended and unreported ones included.
-        look_ahead: how long before its time an event is claimed.
+        look_ahead: how long before its time an event is claimed while no suspect waits.
         lease_us: how long a claim lasts unless renewed.
     """
 
@@ -64,10 +75,26 @@ class Suspects:
         self._look_ahead = look_ahead
         self._lease_us = lease_us
         self._watched: list[_Watched] = []
-        self._ended = 0
+        self._allowed = 1
         self._seen_us = 0
-        self._queue_end = EARLIEST
-        self._crowded_until_us = 0
+        self._last_turn_us = -_HELD_UP_US
+
+    def look_ahead(self, timer_us: int) -> timedelta:
+        """How long before its time an event is to be claimed now."""
+        if self._are_waiting(timer_us):
+            return min(self._look_ahead, _SHORT_LOOK_AHEAD)
+        return self._look_ahead
+
+    def are_being_called(self, timer_us: int) -> bool:
+        """Whether some call may kill what would be claimed now before that could be put back.
+
+        Only while there are more suspects than may be held.
+        """
+        return self._are_waiting(timer_us) and any(
+            each.call_us - _CLAIMING_US <= timer_us < each.call_us + _DEADLY_US
+            and self._holds(each.claim)
+            for each in self._watched
+        )
 
     def choose(
         self, claims: Sequence[Claim], *, now: datetime, timer_us: int
@@ -80,38 +107,18 @@ class Suspects:
             now: the backend's time.
             timer_us: the local timer.
         """
-        if not any(map(self._is_suspect, claims)):
+        suspects = [claim for claim in claims if self._is_suspect(claim)]
+        if not suspects:
             return claims, []
         self._look_after(timer_us)
-        pause = self._pause(timer_us)
-        chosen: list[Claim] = []
-        put_back: list[Settlement] = []
-        for claim in claims:
-            if not self._is_suspect(claim):
-                chosen.append(claim)
-            elif self._is_admitted(claim):
-                chosen.append(claim)
-                call_us = timer_us + max(0, to_us(claim.due) - to_us(now))
-                self._watched.append(_Watched(claim, timer_us, call_us, self._is_last(claim)))
-            else:
-                due = now + self._turns(len(put_back)) * pause
-                if self._is_last(claim):
-                    due = self._queue_up(now + pause)
-                put_back.append(Settlement.release(claim, due))
-                until_us = timer_us + to_us(due) - to_us(now)
-                self._crowded_until_us = max(self._crowded_until_us, until_us)
-        return chosen, put_back
-
-    def are_being_called(self, timer_us: int) -> bool:
-        """Whether some call may kill what would be claimed now before that could be put back.
-
-        Only while there are more suspects than may be held.
-        """
-        return timer_us < self._crowded_until_us and any(
-            each.call_us - _CLAIMING_US <= timer_us < each.call_us + _DEADLY_US
-            and self._holds(each.claim)
-            for each in self._watched
-        )
+        zero_us = to_us(now) - timer_us  # the backend's time when the timer showed 0
+        refused = [claim for claim in suspects if not self._is_admitted(claim, timer_us, zero_us)]
+        ids = {claim.id for claim in refused}
+        put_back = [
+            Settlement.release(claim, from_us(zero_us + turn_us))
+            for claim, turn_us in zip(refused, self._turns(refused, timer_us, zero_us), strict=True)
+        ]
+        return [claim for claim in claims if claim.id not in ids], put_back
 
     def _is_suspect(self, claim: Claim) -> bool:
         """Whether it was lost before, and will be called."""
@@ -122,35 +129,51 @@ class Suspects:
     def _is_last(self, claim: Claim) -> bool:
         return self._triggers[claim.trigger_type].policy.is_exhausted(claim.attempt)
 
-    @property
-    def _allowed(self) -> int:
-        return 1 + self._ended
-
     def _look_after(self, timer_us: int) -> None:
         """Find out which of those that are watched have ended, or are held for too long."""
         held = [each for each in self._watched if self._holds(each.claim)]
-        self._ended += len(self._watched) - len(held)
+        self._allowed += len(self._watched) - len(held)
         if timer_us - self._seen_us > self._lease_us:
-            self._ended = 0
+            self._allowed = 1
         self._seen_us = timer_us
         self._watched = [each for each in held if timer_us - each.since_us < self._lease_us]
 
-    def _is_admitted(self, claim: Claim) -> bool:
+    def _are_waiting(self, timer_us: int) -> bool:
+        """Whether some that were put back may not have had their turn."""
+        return timer_us < self._last_turn_us + _HELD_UP_US
+
+    def _is_admitted(self, claim: Claim, timer_us: int, zero_us: int) -> bool:
+        """Whether it is held, and watched from now on."""
+        is_admitted = self._may_be_held(claim)
+        if is_admitted:
+            call_us = max(timer_us, to_us(claim.due) - zero_us)
+            self._watched.append(_Watched(claim, timer_us, call_us))
+        return is_admitted
+
+    def _may_be_held(self, claim: Claim) -> bool:
         if not self._watched:
             return True
-        is_alone = self._is_last(claim) or self._watched[0].is_last
+        is_alone = self._is_last(claim) or self._is_last(self._watched[0].claim)
         return not is_alone and len(self._watched) < self._allowed
 
-    def _pause(self, timer_us: int) -> timedelta:
-        """As long again as those that are held already take; longer than the look-ahead at any rate."""
-        age_us = timer_us - self._watched[0].since_us if self._watched else 0
-        return self._look_ahead + max(_PAUSE, timedelta(microseconds=age_us))
+    def _turns(self, claims: Sequence[Claim], timer_us: int, zero_us: int) -> Sequence[int]:
+        """When these may be called at the earliest: in their last attempt one by one, after all others.
 
-    def _turns(self, rank: int) -> int:
-        """After how many pauses it may be admitted, if so many were put back before it."""
-        return (1 + rank // self._allowed).bit_length()
+        Not before they are due. The longer those that are held take already, the later.
+        """
+        age_us = max((timer_us - each.since_us for each in self._watched), default=0)
+        first_us = timer_us + max(_PAUSE_US, age_us)
+        in_groups = self._groups(first_us)
+        turns = []
+        for claim in claims:
+            is_last = self._is_last(claim)
+            turn_us = max(first_us, self._last_turn_us + _TURN_US) if is_last else next(in_groups)
+            turn_us = max(turn_us, to_us(claim.due) - zero_us)
+            self._last_turn_us = max(self._last_turn_us, turn_us)
+            turns.append(turn_us)
+        return turns
 
-    def _queue_up(self, earliest: datetime) -> datetime:
-        """When the next one in its last attempt has its turn: they come back one by one."""
-        self._queue_end = max(earliest, self._queue_end + self._look_ahead + _PAUSE)
-        return self._queue_end
+    def _groups(self, first_us: int) -> Iterator[int]:
+        """As many at first as may be held now, and twice as many after each pause."""
+        for number in itertools.count():
+            yield from itertools.repeat(first_us + number * _PAUSE_US, self._allowed << number)

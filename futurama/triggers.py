@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import attrs
 
@@ -22,6 +22,7 @@ from futurama.backend import (
 from futurama.backoff import RetryPolicy
 from futurama.errors import GiveUp, InvalidEventError, TryAgain
 from futurama.events import Event, EventStatus, TriggerResult, check_trigger_type
+from futurama.texts import shortened, text_of
 
 __all__ = [
     "BoundTrigger",
@@ -32,15 +33,21 @@ __all__ = [
     "bind",
     "close_all",
     "event_of",
+    "is_a",
     "judge",
 ]
 
 _log = logging.getLogger("futurama.triggers")
 
+T = TypeVar("T")
+
 _Result: TypeAlias = TriggerResult | None
 
 _MAX_REASON = MAX_REASON_BYTES // 4
 """How many characters of a reason are kept and logged; each has at most four bytes."""
+
+_MAX_TEXT = _MAX_REASON - 200
+"""How many of them what a trigger returned or raised may have: room for how the event came to its end."""
 
 
 class TriggerObject(Protocol):
@@ -161,6 +168,8 @@ def judge(
 ) -> Verdict:
     """Decide what a call means for its event.
 
+    Raises what ``outcome`` does when it is looked at, if its class is one of the application's.
+
     Args:
         claim: the claim under which the call was made.
         outcome: what the trigger returned, or the exception that it raised.
@@ -170,13 +179,13 @@ def judge(
     """
     if outcome is None:
         return Verdict(Settlement.done(claim), Ending.SUCCEEDED)
-    if isinstance(outcome, GiveUp):
+    if is_a(outcome, GiveUp):
         return bury(claim, _text(str, outcome) or "the trigger gave up")
-    if isinstance(outcome, TryAgain):
+    if is_a(outcome, TryAgain):
         return _retry(claim, policy, now, reason=_text(str, outcome) or "the trigger said so")
-    if isinstance(outcome, BaseException):
+    if is_a(outcome, BaseException):
         return _retry(claim, policy, now, reason=f"{type(outcome).__name__}: {_text(str, outcome)}")
-    if not isinstance(outcome, TriggerResult):
+    if not is_a(outcome, TriggerResult):
         # It may have worked: repeating it 18 times could do harm, and ending it could hide a bug.
         shown = _text(repr, outcome)
         return bury(claim, f"the trigger returned {shown}, neither None nor a TriggerResult")
@@ -200,6 +209,11 @@ def judge(
         return bury(claim, f"the trigger returned RETRY with what cannot be stored: {exc}")
 
 
+def is_a(value: object, cls: type[T]) -> TypeGuard[T]:
+    """As ``isinstance``, which also asks ``value`` for its ``__class__``: what a trigger made may raise then."""
+    return issubclass(type(value), cls)
+
+
 def _instant(when: datetime | timedelta | None, now: datetime) -> datetime | None:
     return now + when if isinstance(when, timedelta) else when
 
@@ -212,17 +226,12 @@ def bury(claim: Claim, reason: str) -> Verdict:
 
 def _storable(reason: str) -> str:
     """``reason`` as every backend can store it."""
-    text = reason.encode(errors="backslashreplace").decode()
-    return text if len(text) <= _MAX_REASON else text[: _MAX_REASON - 1] + "…"
+    return shortened(reason.encode(errors="backslashreplace").decode(), _MAX_REASON)
 
 
 def _text(convert: Callable[[object], str], value: object) -> str:
-    """What ``convert`` makes of a trigger's outcome, whatever its class does."""
-    try:
-        text = convert(value)
-    except Exception:
-        text = object.__repr__(value)
-    return text if len(text) <= _MAX_REASON else text[:_MAX_REASON] + "…"
+    """What ``convert`` makes of a trigger's outcome."""
+    return text_of(convert, value, _MAX_TEXT)
 
 
 def _retry(

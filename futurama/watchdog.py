@@ -38,8 +38,9 @@ class Watchdog:
     thread cannot be ended, and a coroutine may refuse to: such a call is *abandoned*. Its event is
     called again by the backoff, or buried; what it returns later counts for nothing. Because it
     goes on for all we know, it is not reported as failed: its lease is made to end when the next
-    attempt is due, so that the event counts as lost, and ``cancel`` and ``reschedule`` never say
-    that no call is in flight.
+    attempt is due, at once if none may follow. So the event counts as lost whatever becomes of it, and
+    ``cancel`` and ``reschedule`` never say that no call is in flight. Whoever claims it next calls
+    or buries it.
 
     Without a timeout, a call that takes longer than a lease is told of, once.
 
@@ -52,7 +53,8 @@ class Watchdog:
         timer_us: the local timer.
         replace_worker: see :meth:`futurama.runtime.Workers.replace`.
         lose: told of abandoned calls whose claims were lost before.
-        on_abandoned: told when the event of an abandoned call is due again.
+        wake_renewals: lets :meth:`end_leases` be called soon.
+        on_ended: told when the event of an abandoned call is due again.
     """
 
     def __init__(
@@ -69,7 +71,8 @@ class Watchdog:
         stats: Stats,
         replace_worker: Callable[[], bool],
         lose: Callable[[Iterable[Held]], None],
-        on_abandoned: Callable[[datetime], None],
+        wake_renewals: Callable[[], None],
+        on_ended: Callable[[datetime], None],
     ) -> None:
         self._running = running
         self._held = held
@@ -82,9 +85,10 @@ class Watchdog:
         self._stats = stats
         self._replace_worker = replace_worker
         self._lose = lose
-        self._on_abandoned = on_abandoned
+        self._wake_renewals = wake_renewals
+        self._on_ended = on_ended
         self._look_again_us: dict[Held, float] = {}
-        self._abandoned: deque[tuple[Held, datetime]] = deque()
+        self._abandoned: deque[tuple[Held, datetime | None]] = deque()
         self._health = Health("giving up calls that do not return", stats)
 
     def step(self) -> float:
@@ -95,8 +99,32 @@ class Watchdog:
             del self._look_again_us[ended]
         next_us = min((self._look_at(held, now_us) for held in calls), default=math.inf)
         # Calls that start from now on cannot be too long before the limit has passed.
-        pause = min(next_us - now_us, self._limit_us) / 1e6
-        return max(_SHORTEST_PAUSE_SECONDS, min(pause, self._end_leases()))
+        return max(_SHORTEST_PAUSE_SECONDS, min(next_us - now_us, self._limit_us) / 1e6)
+
+    def end_leases(self) -> float:
+        """Let the leases of abandoned calls end when their events are due again.
+
+        Part of the step that renews leases, so that no renewal under way can undo it.
+        """
+        while self._abandoned:
+            held, due = self._abandoned[0]
+            now = self._clock.now()
+            try:
+                [is_ours] = self._backend.renew([held.claim], now=now, lease_until=due or now)
+            except BackendError as exc:
+                if self._timer_us() < held.lease_end_us:
+                    return self._health.failed(exc)
+                is_ours = False
+            else:
+                self._health.worked()
+            self._abandoned.popleft()
+            if is_ours:
+                self._stats.count("retried", 0 if due is None else 1)
+                self._held.forget([held])
+                self._on_ended(due or now)
+            else:
+                self._lose([held])
+        return math.inf
 
     def _look_at(self, held: Held, now_us: int) -> float:
         """Do what has to be done about a call; return when to look at it again."""
@@ -139,10 +167,10 @@ class Watchdog:
         if not self._running.end(held):  # it has returned meanwhile
             return math.inf
         is_replaced = not isinstance(held.runner, int) or self._replace_worker()
-        due = self._caller.fail(held, self._reason)
-        if due is not None:
-            self._held.abandon(held)
-            self._abandoned.append((held, due))
+        due = self._caller.next_attempt(held, self._reason)
+        self._held.abandon(held)
+        self._abandoned.append((held, due))
+        self._wake_renewals()
         if held in self._look_again_us:
             _log.warning("%s goes on although it was cancelled", _description(held))
             return math.inf
@@ -159,29 +187,6 @@ class Watchdog:
     @property
     def _reason(self) -> str:
         return f"the call did not return within {self._timeout_seconds:g} s"
-
-    def _end_leases(self) -> float:
-        """Let the leases of abandoned calls end when their events are due again."""
-        while self._abandoned:
-            held, due = self._abandoned[0]
-            try:
-                [is_ours] = self._backend.renew(
-                    [held.claim], now=self._clock.now(), lease_until=due
-                )
-            except BackendError as exc:
-                if self._timer_us() < held.lease_end_us:
-                    return self._health.failed(exc)
-                is_ours = False
-            else:
-                self._health.worked()
-            self._abandoned.popleft()
-            if is_ours:
-                self._stats.count("retried")
-                self._held.forget([held])
-                self._on_abandoned(due)
-            else:
-                self._lose([held])
-        return math.inf
 
 
 def _description(held: Held) -> str:

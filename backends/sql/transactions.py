@@ -23,6 +23,9 @@ T = TypeVar("T")
 TRIES = {Fault.CONFLICT: 8, Fault.DUPLICATE: 8}
 """How often a transaction is begun in all."""
 
+_AT_ONCE_SECONDS = 1.0
+"""Connections that are silent instead have cost ``read_timeout_sec``; another one may cost as much."""
+
 _FIRST_PAUSE_SECONDS = 0.002
 """About as long as a transaction takes; doubled with each try, and drawn at random up to that."""
 
@@ -60,16 +63,18 @@ class Transactions:
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Run ``work``, which must only read, on a connection in autocommit mode.
 
-        If the connection turns out to have ended, ``work`` is called once more, on a new one.
+        If the connection turns out to have ended before, which it says at once, ``work`` is called once
+        more, on a new one.
 
         Raises:
             BackendError: translated.
         """
+        began = time.monotonic()
         try:
             return self._read(work)
         except exc.SQLAlchemyError as error:
             fault, _ = self._dialect.fault(error)
-            if fault is not Fault.LOST:
+            if fault is not Fault.LOST or time.monotonic() - began > _AT_ONCE_SECONDS:
                 raise self._translated(error) from driver_error(error)
         try:
             return self._read(work)

@@ -16,7 +16,7 @@ from futurama.queue import Queue
 
 __all__ = ["run"]
 
-_REPORTED = ("called", "succeeded", "retried", "buried", "released", "lost")
+_REPORTED = ("called", "succeeded", "retried", "buried", "timed_out", "released", "lost")
 """Which of ``futurama.stats.COUNTERS`` the last line tells."""
 
 
@@ -53,7 +53,7 @@ def run(ctx: click.Context, *, names: tuple[str, ...], config: Config, verbose: 
         signals.wait()
         is_clean = queue.stop()
         counts = queue.stats()
-    done = ", ".join(f"{counts[name]} {name}" for name in _REPORTED)
+    done = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in _REPORTED)
     click.echo(f"stopped: {done}" + ("" if is_clean else "; some calls did not end in time"))
     ctx.exit(0 if is_clean else 1)
 

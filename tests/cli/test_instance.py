@@ -104,7 +104,9 @@ def test_running_calls_may_end(cli: Cli, spawn: Spawn, number: int) -> None:
     (cli.folder / "go-on").touch()
     status, output, errors = instance.finish()
     assert (status, errors) == (0, "")
-    assert output.startswith("stopped: 1 called, 1 succeeded, 0 retried, 0 buried, 1 released")
+    assert output.startswith(
+        "stopped: 1 called, 1 succeeded, 0 retried, 0 buried, 0 timed out, 1 released"
+    )
     assert calls(cli) == ["a", "a"]
     assert cli.json("stats")["waiting"] == 1
     assert cli.json("show", "b")["attempt"] == 0
@@ -136,6 +138,21 @@ def test_calls_that_hang_are_told(cli: Cli, spawn: Spawn) -> None:
     assert status == 1
     assert output.endswith("; some calls did not end in time\n")
     assert "1 calls unfinished" in errors
+
+
+def test_calls_that_were_given_up_are_told(cli: Cli, spawn: Spawn) -> None:
+    """The last line counts calls that took longer than ``trigger_timeout_sec``."""
+    path = str(cli.folder / "events.db")
+    cli.configure(backend="sqlite", path=path, trigger_timeout_sec=0.1, max_retry=0)
+    instance = spawn("run", "jobs_of_test:SLOW", "--config", str(cli.config))
+    instance.line()
+    cli.json("create", "hang", "now", "--id", "a")
+    wait_until(lambda: cli.json("stats")["dead"] == 1)
+    (cli.folder / "go-on").touch()
+    instance.send(signal.SIGTERM)
+    status, output, _ = instance.finish()
+    assert status == 0
+    assert output.startswith("stopped: 1 called, 0 succeeded, 0 retried, 1 buried, 1 timed out, ")
 
 
 def test_failed_calls_are_logged(cli: Cli, spawn: Spawn) -> None:

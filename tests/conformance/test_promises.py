@@ -132,15 +132,18 @@ def settle(ms: float, settlement: Settlement, *, outcome: Any = True, by: str = 
     )
 
 
-def renew(ms: float, on: Step, *, outcome: Any = True) -> Step:
-    """An instance has renewed its lease."""
+def renew(
+    ms: float, on: Step, *, until: datetime | None = None, answered: float | None = None
+) -> Step:
+    """An instance has renewed its lease, or has made it end early; OPEN_END: and does not know."""
+    end = ms + 1 if answered is None else answered
     return Step(
         event_id="e",
         kind=Kind.RENEW,
-        arguments={"claim": on.outcome, "now": at(ms), "lease_until": at(ms) + LEASE},
-        outcome=outcome,
+        arguments={"claim": on.outcome, "now": at(ms), "lease_until": until or at(ms) + LEASE},
+        outcome=UNKNOWN if end == OPEN_END else True,
         start=ns(ms),
-        end=ns(ms + 1),
+        end=OPEN_END if end == OPEN_END else ns(end),
         caller=on.caller,
     )
 
@@ -312,6 +315,14 @@ class TestEarly:
         assert broken(account(calls=early, timer_error_us=1000)) == set()
         assert broken(account(calls=early, timer_error_us=999)) == {Promise.EARLY}
 
+    @pytest.mark.parametrize(("ms", "expected"), [(1000, set()), (999, {Promise.EARLY})])
+    def test_put_back_to_before_its_time(self, ms: float, expected: set[Promise]) -> None:
+        """Who gives a claim back may let the event wait, but not let it be called earlier."""
+        released = settle(950, Settlement.release(FIRST.outcome, at(ms)))
+        again = claim(960, due=at(ms))
+        steps = (ADDED, FIRST, released, again, settle(1011, Settlement.done(again.outcome)))
+        assert broken(account(steps=steps)) == expected
+
     def test_before_the_time_of_a_retry(self) -> None:
         """A failed call is repeated when that was reported to be due, not earlier."""
         again = claim(1850, attempt=2, due=at(2000))
@@ -379,6 +390,47 @@ class TestClaim:
         slowed = disturbance(999, 4999)
         assert broken(account(steps=steps, calls=calls, disturbances=[stopped])) == set()
         assert Promise.CLAIM in broken(account(steps=steps, calls=calls, disturbances=[slowed]))
+
+    @pytest.mark.parametrize(
+        ("ms", "expected"),
+        [(999, set()), (5010, set()), (998, {Promise.CLAIM}), (5050, {Promise.CLAIM})],
+    )
+    def test_stopped_until_about_then(self, ms: float, expected: set[Promise]) -> None:
+        """Who was stopped goes on before that is noted, and takes a moment to note its call."""
+        steps = (ADDED, claim(-1500), LATER, settle(3511, Settlement.done(LATER.outcome), by="b"))
+        calls = [call(3502, 3510, by="b", attempt=2), call(ms, ms + 1)]
+        stopped = disturbance(998.5, 4999, stops=True)
+        whole = account(steps=steps, calls=calls, disturbances=[stopped])
+        late = {each for each in judge(whole).breaches if "after the end of its lease" in each.why}
+        assert {each.promise for each in late} == expected
+
+    @pytest.mark.parametrize(
+        ("renewals", "expected"),
+        [
+            ([renew(1500, FIRST, until=at(1600))], set()),
+            ([renew(1500, FIRST, until=at(1600), answered=OPEN_END)], set()),
+            ([renew(1500, FIRST, until=at(1600), answered=1750)], set()),
+            ([renew(1500, FIRST, until=at(1701), answered=1750)], set()),
+            ([renew(1500, FIRST, until=at(1702), answered=1750)], {Promise.CLAIM}),
+            ([renew(1702, FIRST, until=at(1600), answered=1750)], {Promise.CLAIM}),
+            ([renew(1500, FIRST, until=at(1600)), renew(1502, FIRST)], {Promise.CLAIM}),
+            ([], {Promise.CLAIM}),
+        ],
+        ids=["answered", "never answered", "answered late", "just in time", "too late", "asked for later",
+             "renewed since", "not at all"],
+    )  # fmt: skip
+    def test_lease_that_was_made_to_end_early(
+        self, renewals: Sequence[Step], expected: set[Promise]
+    ) -> None:
+        """Who gives up a call ends its lease: for the backend that counts before the answer is there."""
+        again = claim(1700, by="b", attempt=2, due=at(1600), lost=True)
+        done = settle(1711, Settlement.done(again.outcome), by="b")
+        whole = account(
+            steps=(ADDED, FIRST, *renewals, again, done),
+            calls=[call(1000, 9000), call(1702, 1710, by="b", attempt=2)],
+            timeout_ns=ns(500),
+        )
+        assert broken(whole) - {Promise.BACKEND} == expected
 
     def test_two_claims_at_once(self) -> None:
         """A claim is not handed on before its lease has ended by the true time, whatever was asked."""
@@ -460,6 +512,33 @@ class TestRepeat:
         """Nothing else does."""
         assert broken(attrs.evolve(REPEATED, disturbances=other)) == {Promise.REPEAT}
 
+    @pytest.mark.parametrize(
+        ("until", "timeout_ms", "expected"),
+        [
+            (9000, 500, set()),
+            (1500, 500, set()),
+            (1499, 500, {Promise.REPEAT}),
+            (9000, 2503, {Promise.REPEAT}),
+            (9000, 0, {Promise.REPEAT}),
+        ],
+        ids=[
+            "hangs",
+            "just given up",
+            "has ended in time",
+            "repeated too soon",
+            "none is given up",
+        ],
+    )
+    def test_given_up(self, until: float, timeout_ms: float, expected: set[Promise]) -> None:
+        """A call that takes longer than it may is repeated by right, though it may go on."""
+        whole = attrs.evolve(
+            REPEATED,
+            calls=[call(1000, until), REPEATED.calls[1]],
+            disturbances=[],
+            timeout_ns=ns(timeout_ms),
+        )
+        assert broken(whole) == expected
+
     def test_failed_call(self) -> None:
         """A call that has failed is repeated by right; one that goes on meanwhile is not."""
         calls = [call(1000, 1010, ending=Ending.FAILED), REPEATED.calls[1]]
@@ -485,6 +564,19 @@ class TestAttempt:
         assert broken(attrs.evolve(REPEATED, calls=calls)) == set()
         unexplained = attrs.evolve(REPEATED, calls=calls, disturbances=[])
         assert broken(unexplained) == {Promise.ATTEMPT}
+
+    def test_counted_without_a_call_and_buried(self) -> None:
+        """Nor is it made the reason of a burial unless there was a fault."""
+        steps = (ADDED, FIRST, LATER, settle(3511, Settlement.bury(LATER.outcome, "why"), by="b"))
+        whole = account(
+            steps=steps,
+            calls=[],
+            left=stored(State.DEAD, attempt=2, lost=True, died=at(3511)),
+            disturbances=[disturbance(950, 3400)],
+            max_retry=0,
+        )
+        assert broken(whole) == set()
+        assert broken(attrs.evolve(whole, disturbances=[])) == {Promise.ATTEMPT}
 
     def test_released(self) -> None:
         """What was given back uncalled is not charged."""
@@ -533,6 +625,23 @@ class TestCancel:
         assert broken(account(answers=ended)) == set()
         waiting = [cancel(499, 502, CancelOutcome.NOT_FOUND)]
         assert broken(account(answers=waiting)) == {Promise.CANCEL}
+
+    def test_not_found_during_a_call(self) -> None:
+        """What is being called was not ended by anybody; what was ended elsewhere meanwhile may be."""
+        during = [cancel(1002, 1005, CancelOutcome.NOT_FOUND)]
+        assert broken(account(answers=during)) == {Promise.CANCEL}
+        zombie = attrs.evolve(
+            REPEATED,
+            calls=[call(1000, 9000), REPEATED.calls[1]],
+            answers=[cancel(3520, 3525, CancelOutcome.NOT_FOUND)],
+        )
+        assert broken(zombie) == set()
+
+    def test_not_found_after_a_report_without_an_answer(self) -> None:
+        """Its instance may have ended it, whether that was answered or not."""
+        reported = settle(1011, Settlement.done(FIRST.outcome), outcome=UNKNOWN)
+        answers = [cancel(1020, 1025, CancelOutcome.NOT_FOUND)]
+        assert broken(account(steps=(ADDED, FIRST, reported), answers=answers)) == set()
 
     def test_not_found_because_another_has_removed_it(self) -> None:
         """Two clients cancel a claimed event: one is told IN_FLIGHT, and the call may still begin."""
@@ -584,6 +693,18 @@ class TestCancel:
         )
         assert broken(account(answers=[move])) - {Promise.EARLY} == expected - {Promise.EARLY}
 
+    def test_move_during_a_call_as_far_as_timers_can_be_trusted(self) -> None:
+        """A call that a timer has made a little too early was made for the new time."""
+        move = Answer(
+            event_id="e",
+            outcome=RescheduleOutcome.RESCHEDULED,
+            start=ns(995),
+            end=ns(1002),
+            trigger_us=to_us(at(1001)),
+        )
+        assert broken(account(answers=[move], timer_error_us=1000)) == set()
+        assert Promise.CANCEL in broken(account(answers=[move], timer_error_us=999))
+
     def test_moved_and_called_at_once(self) -> None:
         """An event that is moved to the past is claimed and called before its client has the answer."""
         late = claim(960, due=at(950))
@@ -618,6 +739,13 @@ class TestDropped:
         whole = account(steps=(ADDED, FIRST, self.BURIED), left=stored(State.DEAD))
         assert broken(whole) == {Promise.DROPPED}
         assert broken(attrs.evolve(whole, may_die=frozenset({"e"}))) == set()
+
+    def test_buried_because_no_attempt_may_follow(self) -> None:
+        """That all attempts have failed is a reason, too; one more would have been possible is none."""
+        failed = call(1000, 1010, ending=Ending.FAILED)
+        whole = account(steps=(ADDED, FIRST, self.BURIED), calls=[failed], left=stored(State.DEAD))
+        assert broken(attrs.evolve(whole, max_retry=0)) == set()
+        assert broken(attrs.evolve(whole, max_retry=1)) == {Promise.DROPPED}
 
     def test_given_up_and_gone(self) -> None:
         """What a trigger has given up is kept."""

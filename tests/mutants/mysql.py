@@ -101,7 +101,7 @@ class CancelsOnASnapshot(OnMySQL):
 
     session = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
     during = "cancel"
-    rewrites = ((r" FOR UPDATE$", ""), (r"e\.attempt >= 0", "e.due IS NOT NULL"))
+    rewrites = ((r" FOR UPDATE$", ""), (r"e\.token >= X''", "e.due IS NOT NULL"))
     late = "DELETE"
 
 

@@ -33,9 +33,13 @@ class Journal:
         self.diaries: list[Diary] = []
 
     def account(
-        self, *, left: Mapping[str, StoredEvent], resolution: timedelta, timer_error_us: int
+        self, *, left: Mapping[str, StoredEvent], resolution: timedelta, **more: Any
     ) -> Account:
-        """What it all comes to."""
+        """What it all comes to.
+
+        Args:
+            left, resolution, more: see Account.
+        """
         operations = [one for diary in self.diaries for one in diary.operations()]
         whole = account(
             sorted(operations, key=lambda one: one.start),
@@ -47,7 +51,7 @@ class Journal:
             epoch_us=to_us(START),
             resolution=resolution,
         )
-        return attrs.evolve(whole, timer_error_us=timer_error_us, pause_ns=0)
+        return attrs.evolve(whole, pause_ns=1, **more)
 
 
 class Diary(Recorder):

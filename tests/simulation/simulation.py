@@ -55,6 +55,10 @@ _TIMER_ERROR_US = _DRIFT_PPM * 100
 """Its drift in 100 s: longer than a run can keep an instance from measuring the backend's clock."""
 
 
+_INSTANT_NS = 1_000
+"""What happens at the same time is written down within a microsecond."""
+
+
 @attrs.frozen(kw_only=True)
 class Outcome:
     """What came of a run.
@@ -64,7 +68,7 @@ class Outcome:
         broken: the promises that were broken.
         events: to which events.
         wrong: how, and whatever else was wrong.
-        injected: the faults, by name.
+        injected: the faults, by name, and calls that were given up.
         account: all that was written down.
     """
 
@@ -162,6 +166,7 @@ class _Run:
         self._drifts = chance.random() < 0.5
         self._config = _config(chance)
         self._numbers = dict.fromkeys("abcdo", 0)
+        self._instances: list[Instance] = []
         self._outsider = self._make("o", is_outsider=True)
         self._places: dict[str, Instance] = {}
         for place in "abcd"[: chance.randint(2, 4)]:
@@ -176,14 +181,23 @@ class _Run:
         drift_ppm = self._chance.randint(-_DRIFT_PPM, _DRIFT_PPM) if self._drifts else 0
         machine = Machine(self._world, f"{place}{self._numbers[place]}", drift_ppm=drift_ppm)
         diary = Diary(self._journal, machine)
-        application = Application(machine, diary, self._chance, self._dangers, self._calls)
-        return Instance(
+        application = Application(
+            machine,
+            diary,
+            self._chance,
+            self._dangers,
+            calls=self._calls,
+            timeout_us=int(self._config.trigger_timeout_sec * 1e6),
+        )
+        instance = Instance(
             machine,
             diary,
             self._connection(self._memory, machine, self._faults, diary),
             self._config,
             None if is_outsider else application,
         )
+        self._instances.append(instance)
+        return instance
 
     def _launch(self, place: str) -> None:
         """Start an instance where there is none, now or later, until one has started."""
@@ -385,19 +399,22 @@ class _Run:
             left={event.id: event for event in left},
             resolution=self._memory.capabilities.resolution,
             timer_error_us=_TIMER_ERROR_US if self._drifts else 0,
+            max_retry=self._config.max_retry,
+            timeout_ns=max(0, int(self._config.trigger_timeout_sec * 1e9) - _INSTANT_NS),
         )
         held = [
             f"P8: {each.machine.name} still holds claims: {stats}"
             for each in self._alive
             if (stats := each.queue.stats())["held"] or stats["unreported"]
         ]
+        given_up = sum(each.queue.stats()["timed_out"] for each in self._instances)
         breaches = judge(account).breaches
         return Outcome(
             seed=seed,
             broken=frozenset(each.promise for each in breaches),
             events=frozenset(each.event_id for each in breaches),
             wrong=(*map(str, breaches), *held),
-            injected=self._faults.injected,
+            injected=self._faults.injected + Counter({"given up": given_up}),
             account=account,
         )
 
@@ -443,5 +460,7 @@ def _config(chance: Random) -> Config:
         operation_timeout_sec=chance.choice([0, 1, 5]),
         retry_base_msec=chance.choice([0, 10, 200]),
         retry_cap_sec=_RETRY_CAP_SECONDS,
+        max_retry=chance.choice([18, 18, 18, 2, 1, 0]),
+        trigger_timeout_sec=chance.choice([0, 0, 0, 0.3, 1.0, 2.5]),
         queue_name="the same for all, for it decides nothing",
     )

@@ -31,8 +31,18 @@ def test_every_fault_happens(outcomes: list[Outcome]) -> None:
     injected: Counter[str] = Counter()
     for outcome in outcomes:
         injected.update(outcome.injected)
-    planned = {"killed", "stands still", "cut off", "far away", "restarted", "clock set"}
+    planned = {
+        "killed",
+        "stands still",
+        "cut off",
+        "far away",
+        "restarted",
+        "clock set",
+        "given up",
+    }
     assert injected.keys() == planned | {fault.value for fault in Fault}
+    dead = [each.reason for outcome in outcomes for each in outcome.account.left.values()]
+    assert any(reason and "was never reported" in reason for reason in dead)
     answers = {str(one.outcome) for outcome in outcomes for one in outcome.account.answers}
     assert len(answers) == 7, f"CANCELLED, RESCHEDULED and the others, twice, or unknown: {answers}"
 

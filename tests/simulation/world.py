@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from random import Random
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from futurama.runtime import CoroutineFunction, Coroutines, Loop, Workers, WorkSource
 from futurama.testing import VirtualTime
@@ -303,16 +303,10 @@ class Machine(VirtualTime):
         return _START_US + elapsed_us
 
     def make_workers(
-        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], Any]
+        self, name: str, count: int, source: WorkSource[Work], perform: Callable[[Work], bool]
     ) -> Workers:
         """``count`` workers, each of which may be inside of a call."""
-
-        def work() -> float:
-            while (piece := source.next_now()) is not None:
-                perform(piece)
-            return source.seconds_to_next()
-
-        return _Workers([self.make_loop(name, work) for _ in range(count)])
+        return _Workers(self, name, count, source, perform)
 
     def make_coroutines(self, name: str, max_running: int) -> Coroutines:
         """Runs coroutines that never suspend: they wait as everything else does here."""
@@ -339,26 +333,62 @@ class Lock:
         self._is_held = False
 
 
-class _Workers:
-    def __init__(self, loops: list[Loop]) -> None:
-        self._loops = loops
+class _Workers(Generic[Work]):
+    def __init__(
+        self,
+        machine: Machine,
+        name: str,
+        count: int,
+        source: WorkSource[Work],
+        perform: Callable[[Work], bool],
+    ) -> None:
+        self._machine = machine
+        self._name = name
+        self._count = count
+        self._source = source
+        self._perform = perform
+        self._loops: list[Loop] = []
+        self._stuck = 0
 
     def start(self) -> None:
-        for loop in self._loops:
-            loop.start()
+        for _ in range(self._count):
+            self._start_loop()
 
     def wake(self) -> None:
         for loop in self._loops:
             loop.wake()
 
     def replace(self) -> bool:
-        """There are as many as there are."""
-        return False
+        self._stuck += 1
+        has_room = len(self._loops) < 2 * self._count
+        if has_room:
+            self._start_loop()
+        return has_room
 
     def join(self, timeout: float) -> bool:
         for loop in self._loops:
             loop.stop(timeout)
         return True
+
+    def _start_loop(self) -> None:
+        def work() -> float:
+            while (piece := self._source.next_now()) is not None:
+                if self._perform(piece) and not self._takes_back(loop):
+                    return math.inf
+            return self._source.seconds_to_next()
+
+        loop = self._machine.make_loop(self._name, work)
+        self._loops.append(loop)
+        loop.start()
+
+    def _takes_back(self, loop: Loop) -> bool:
+        """Whether a worker that was stuck is needed again; else it ends."""
+        self._stuck -= 1
+        is_needed = len(self._loops) - self._stuck <= self._count
+        if not is_needed:
+            self._loops.remove(loop)
+            loop.stop(0)
+        return is_needed
 
 
 class _Coroutines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -180,7 +181,7 @@ def test_what_kills_its_instances_runs_out_of_attempts(world: World) -> None:
     assert stored is not None
     assert stored.state is State.DEAD
     assert stored.reason is not None
-    assert "attempt 3 was never reported" in stored.reason
+    assert "attempt 3 did not end, or that was never reported" in stored.reason
     assert world.calls == []
 
 
@@ -195,21 +196,153 @@ def test_one_trigger_touches_no_other(world: World) -> None:
     assert queue.stats()["buried"] == 10
 
 
-def test_an_exception_without_a_text(world: World) -> None:
-    """P7: an exception that cannot even be printed is a failed call like any other."""
+class Broken(Exception):  # noqa: N818 -- what is wrong with it is something else
+    """Raises, whatever it is asked for."""
 
-    class Broken(Exception):  # noqa: N818 -- what is wrong with it is something else
-        def __str__(self) -> str:
-            raise RuntimeError("no text")
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
 
-    queue = world.queue({"fail": raising(Broken())}, max_retry=1)
+    def __str__(self) -> str:
+        raise SystemExit("no text")
+
+    __repr__ = __str__
+
+
+class BrokenText(Exception):  # noqa: N818 -- as above
+    """Cannot be printed."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class BrokenClass(Exception):  # noqa: N818 -- as above
+    """Cannot say what it is."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__class__":
+            raise RuntimeError("no class")
+        return super().__getattribute__(name)
+
+
+class BrokenData(dict[str, Any]):
+    """Cannot be read."""
+
+    def values(self) -> Any:
+        raise KeyError("gone")
+
+
+class BrokenResult(TriggerResult):
+    """Does not say what it means."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise ZeroDivisionError
+
+
+def returning(value: object) -> Any:
+    """A trigger that returns this."""
+    return lambda _: value
+
+
+def awaited(trigger: Any) -> Any:
+    """The same as a coroutine function."""
+
+    async def coroutine(event: Event) -> Any:
+        return trigger(event)
+
+    return coroutine
+
+
+BROKEN_OUTCOMES = [
+    (raising(Broken()), "cannot be looked at: SystemExit"),
+    (raising(BrokenText()), "BrokenText: <.*BrokenText object at"),
+    (raising(BrokenClass("hello")), "BrokenClass: hello"),
+    (returning(BrokenResult(EventStatus.OK)), "cannot be looked at: ZeroDivisionError"),
+    (returning(TriggerResult(EventStatus.RETRY, data=BrokenData(a=1))), "looked at: KeyError"),
+]
+
+
+@pytest.mark.parametrize("wrap", [lambda trigger: trigger, awaited], ids=["function", "coroutine"])
+@pytest.mark.parametrize(
+    ("trigger", "reason"),
+    BROKEN_OUTCOMES,
+    ids=["nothing", "text", "class", "result", "data"],
+)
+def test_an_outcome_that_cannot_be_looked_at(
+    world: World, caplog: pytest.LogCaptureFixture, wrap: Any, trigger: Any, reason: str
+) -> None:
+    """P7, P9: whatever the class of an exception or a result does, it is a failed call like any other."""
+    queue = world.queue({"fail": wrap(trigger)}, max_retry=1)
     event_id = queue.create("fail", SECOND)
     queue.advance(timedelta(minutes=1))
     stored = world.stored(event_id)
     assert stored is not None
-    assert stored.state is State.DEAD
-    assert queue.stats()["called"] == 2
+    assert (stored.state, stored.attempt) == (State.DEAD, 2)
+    assert re.search(reason, stored.reason or "")
+    assert len(re.findall(reason, caplog.text)) >= 2
+    assert "this is a bug" not in caplog.text
     assert queue.stats()["held"] == 0
+
+
+@pytest.mark.parametrize("wrap", [lambda trigger: trigger, awaited], ids=["function", "coroutine"])
+def test_a_result_that_hides_its_class(world: World, wrap: Any) -> None:
+    """P7: a value that does not even say what it is ends as a dead letter like any useless result."""
+
+    class Hidden:
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError(f"no {name}")
+
+    queue = world.queue({"fail": wrap(returning(Hidden()))})
+    event_id = queue.create("fail", SECOND)
+    queue.advance(timedelta(minutes=1))
+    stored = world.stored(event_id)
+    assert stored is not None
+    assert (stored.state, stored.attempt) == (State.DEAD, 1)
+    assert "neither None nor a TriggerResult" in (stored.reason or "")
+
+
+def chained() -> BaseException:
+    """An exception whose cause has a text of a megabyte."""
+    error = ValueError("short")
+    error.__cause__ = KeyError("x" * 10**6)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (ValueError("x" * 10**6), "ValueError: xxx"),
+        (ExceptionGroup("many", [ValueError("x" * 10**6)]), "many (1 sub-exception)"),
+        (chained(), "ValueError: short"),
+    ],
+    ids=["text", "group", "cause"],
+)
+def test_a_long_exception_is_cut(
+    world: World, caplog: pytest.LogCaptureFixture, error: BaseException, shown: str
+) -> None:
+    """P8: an exception of a megabyte fills neither the log nor the dead letters; where it came from is kept."""
+    queue = world.queue({"fail": raising(error)}, max_retry=0)
+    event_id = queue.create("fail", SECOND)
+    queue.advance(SECOND)
+    stored = world.stored(event_id)
+    assert stored is not None
+    assert shown in (stored.reason or "")
+    assert shown in caplog.text
+    assert "in trigger\n" in caplog.text, "the traceback"
+    assert len(caplog.text) < 10_000
+
+
+def test_a_usual_exception_is_logged_as_it_is(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What collects errors from the log is given the exception that was raised."""
+    error = ValueError("oops")
+    queue = world.queue({"fail": raising(error)}, max_retry=0)
+    queue.create("fail", SECOND)
+    queue.advance(SECOND)
+    (logged,) = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert logged is error
 
 
 def test_policies_by_type(world: World) -> None:

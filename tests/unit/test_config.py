@@ -204,6 +204,18 @@ def test_keys_of_the_backend() -> None:
         Config(backend="memory", host="x")
 
 
+@pytest.mark.parametrize("backend", ["mysql", "postgresql"])
+def test_a_wait_for_a_lock_is_no_silence(backend: str) -> None:
+    """A server may wait for a lock for less long than it may say nothing; the error shows both."""
+    Config(backend=backend, read_timeout_sec=3.1, lock_wait_timeout_sec=3)
+    for seconds in (3, 0.5):
+        with pytest.raises(
+            ConfigError, match=rf"'read_timeout_sec' \({seconds}\) .* 'lock_wait_timeout_sec' \(3\)"
+        ) as info:
+            Config(backend=backend, read_timeout_sec=seconds)
+        assert info.value.key == "read_timeout_sec"
+
+
 def test_unknown_backends() -> None:
     """A backend that is not installed is named, with those that are."""
     with pytest.raises(UnknownBackendError, match=r"'nosuch'.*memory"):

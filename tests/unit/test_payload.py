@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,12 +28,17 @@ JSON = st.recursive(
 )
 
 
-def nested(depth: int) -> list[Any]:
-    """A list in a list in a list ..."""
-    value: list[Any] = []
-    for _ in range(depth):
-        value = [value]
+def nested(depth: int) -> Any:
+    """So many lists and dicts inside of each other."""
+    value: Any = 1
+    for level in range(depth):
+        value = {"a": value} if level % 3 else [value]
     return value
+
+
+def deeper(frames: int, do: Callable[[], Any]) -> Any:
+    """The same with so many more frames on the stack."""
+    return deeper(frames - 1, do) if frames else do()
 
 
 def same(a: Any, b: Any) -> bool:
@@ -64,7 +70,7 @@ def test_is_json_in_utf8(data: Any) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    ["\ud800", {"\udfff": "a\ud800b"}, "\x00", "😀", 10**400, -(2**64), 5e-324, -0.0, 1e308, nested(400)],
+    ["\ud800", {"\udfff": "a\ud800b"}, "\x00", "😀", 10**400, -(2**64), 5e-324, -0.0, 1e308, nested(payload.MAX_DEPTH)],
     ids=["surrogate", "surrogate-key", "nul", "emoji", "big", "negative", "tiny", "-0", "huge", "deep"],
 )  # fmt: skip
 def test_hard_values(data: Any) -> None:
@@ -115,18 +121,28 @@ CIRCULAR.append(CIRCULAR)
         (b"bytes", "bytes"),
         (object(), "object"),
         (Unrepresentable(), "Unrepresentable"),
-        (CIRCULAR, "recursion|Circular"),
-        (nested(100_000), "recursion"),
+        (CIRCULAR, "circular"),
+        ({"a": CIRCULAR}, "circular"),
+        (nested(payload.MAX_DEPTH + 1), "nested more than 200 deep"),
+        ((nested(payload.MAX_DEPTH),), "nested more than 200 deep"),
+        (nested(100_000), "nested more than 200 deep"),
         (10**5000, "4300"),
     ],
     ids=["nan", "inf", "int-key", "none-key", "bool-key", "set", "bytes", "object", "repr",
-         "circular", "too-deep", "too-big"],
+         "circular", "circular-inside", "one-too-deep", "tuple-too-deep", "too-deep", "too-big"],
 )  # fmt: skip
 def test_what_is_not_json_is_refused(data: Any, because: str) -> None:
     """P7: what would be changed or lost is refused, with the reason, before anything is written."""
     with pytest.raises(InvalidEventError, match=f"(?i){because}") as info:
         payload.encode(data)
     assert info.value.field == "data"
+
+
+def test_what_was_encoded_can_be_decoded_anywhere() -> None:
+    """P7: how deep data may be nested does not depend on where it is encoded or decoded."""
+    data = nested(payload.MAX_DEPTH)
+    encoded = deeper(500, lambda: payload.encode(data))
+    assert deeper(500, lambda: payload.decode(encoded)) == data
 
 
 def test_offending_data_is_shortened() -> None:

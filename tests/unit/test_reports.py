@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -196,6 +197,28 @@ def test_bugs_of_a_backend_lose_only_one_batch(world: World) -> None:
     desk.reporter.step()
     assert desk.counted("succeeded") == 1
     assert len(desk.held) == 0
+
+
+def test_a_report_that_always_fails_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P9: even if the error does not tell that one report is the reason, all others get through."""
+    desk = Desk(world, 500)
+    bad = desk.claims[100]
+
+    def settle(settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
+        if any(settlement.claim is bad for settlement in settlements):
+            raise unavailable()
+        return world.memory.settle(settlements, now=now)
+
+    monkeypatch.setattr(world.backend, "settle", settle)
+    desk.done(*desk.claims)
+    for _ in range(50):
+        desk.reporter.step()
+    assert desk.counted("succeeded") == 499
+    assert [report.settlement.claim for report in desk.reporter._pending] == [bad]
+    desk.reporter.step()
+    assert len(desk.reporter) == 1
 
 
 def test_what_is_locked_holds_up_no_other_report(world: World) -> None:

@@ -7,13 +7,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 
-from futurama import CancelOutcome, Event, Queue
+from futurama import CancelOutcome, Event, Queue, runtime
 from futurama.backend import State
 from futurama.backends.memory import MemoryBackend
 from tests.unit.support import (
@@ -179,6 +180,17 @@ class Hanging:
         self.started.set()
         await asyncio.Event().wait()
 
+    async def stubborn(self, _: Event) -> None:
+        """Goes on, however often it is cancelled."""
+        self.started.set()
+        while not self.gate.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.to_thread(self.gate.wait, PATIENCE_SECONDS)
+
+    async def blocking(self, _: Event) -> None:
+        """Keeps the whole event loop."""
+        self.function(_)
+
 
 @pytest.fixture
 def hanging() -> Iterator[Hanging]:
@@ -202,6 +214,19 @@ def test_stop_does_not_wait_for_a_hanging_trigger(
     assert time.monotonic() - before < 3
     hanging.gate.set()
     assert event_id
+
+
+@pytest.mark.parametrize("kind", ["stubborn", "blocking"])
+def test_stop_does_not_wait_for_what_cannot_be_cancelled(
+    backend: FaultyBackend, hanging: Hanging, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """P9: a coroutine that ignores its cancellation is granted nothing beyond the timeout."""
+    monkeypatch.setattr(runtime, "_GRACE_SECONDS", 100 * PATIENCE_SECONDS)
+    queue = Queue({"t": getattr(hanging, kind)}, memory_config(), backend=backend)
+    queue.start()
+    queue.create("t", timedelta(0))
+    assert hanging.started.wait(PATIENCE_SECONDS)
+    assert Background(lambda: queue.stop(timeout=0.05)).result() is False
 
 
 def test_stop_waits_for_running_calls(backend: FaultyBackend, hanging: Hanging) -> None:

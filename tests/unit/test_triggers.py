@@ -257,7 +257,9 @@ def test_a_result_without_a_text_is_unusable() -> None:
 @pytest.mark.parametrize("attempt", [1, 3])
 def test_reasons_are_bounded(outcome: object, attempt: int) -> None:
     """P8: an exception or a result of a megabyte does not make a log line or a row of a megabyte."""
-    assert len(verdict_on(outcome, attempt=attempt).reason) <= 5000
+    reason = verdict_on(outcome, attempt=attempt).reason
+    assert len(reason) <= 2000
+    assert re.search(r"… \([13],000,00[02] characters in all\)$", reason.split(", neither")[0])
 
 
 def test_reasons_can_be_stored() -> None:

@@ -83,8 +83,24 @@ def test_the_last_attempt_is_buried(world: World) -> None:
     assert stored is not None
     assert (stored.state, stored.died) == (State.DEAD, START + 5 * SECOND)
     assert stored.reason is not None
-    assert "the call did not return within 5 s" in stored.reason
+    assert "attempt 1 did not end" in stored.reason
     assert (queue.stats()["timed_out"], queue.stats()["buried"]) == (1, 1)
+    assert world.calls == []
+
+
+def test_a_burial_remembers_that_the_call_may_go_on(world: World) -> None:
+    """P6: nor is it true of an event that was requeued after it had been buried."""
+    answers: list[object] = []
+    other = world.queue({})
+
+    def ask() -> None:
+        answers.append(other.requeue("slow"))
+        answers.append(other.reschedule("slow", LONG))
+        answers.append(other.cancel("slow"))
+
+    queue = queue_that_hangs(world, hanging(world, ask), max_retry=0)
+    queue.advance(LONG)
+    assert answers == [True, RescheduleOutcome.IN_FLIGHT, CancelOutcome.IN_FLIGHT]
     assert world.calls == []
 
 
@@ -116,6 +132,23 @@ def test_a_repeated_attempt_remembers_that_the_first_may_go_on(world: World) -> 
     queue = queue_that_hangs(world, trigger, retry_cap_sec=40)
     queue.advance(LONG)
     assert answers == [CancelOutcome.IN_FLIGHT]
+
+
+def test_a_renewal_under_way_does_not_delay_the_repetition(world: World) -> None:
+    """P9: a call is given up while its lease is being renewed; the next attempt comes by the backoff."""
+
+    def give_up() -> None:
+        assert queue._scheduler is not None
+        world.time.sleep(1)
+        queue._scheduler._watchdog.step()
+
+    world.backend.plan("renew", meanwhile(give_up))
+    queue = queue_that_hangs(
+        world, hanging(world), trigger_timeout_sec=11, retry_base_msec=300_000, retry_cap_sec=600
+    )
+    queue.advance(LONG)
+    [(when, _)] = world.calls
+    assert 300 * SECOND <= when - START <= 620 * SECOND
 
 
 def test_the_lease_of_an_abandoned_call_is_not_renewed(world: World) -> None:
@@ -309,7 +342,7 @@ def test_another_thread_takes_the_place(
     queue = start(max_worker_threads=1)
     queue.create("hang", timedelta())
     stuck.wait_for(queue.create("note", timedelta()))
-    told.wait_for("did not return within 0.05 s", count=2)  # given up, and buried
+    told.wait_for("did not return within 0.05 s")
     assert told.count("self.gate.wait") == 1
     [hanging_thread] = stuck.threads
     stuck.gate.set()
