@@ -253,7 +253,9 @@ class PostgreSQLDialect(ServerDialect):
                 raise psycopg.errors.InvalidCatalogName(str(error)) from error
             raise
         try:
-            connection.patience_seconds = settings.read_timeout_sec
+            connection.patience_seconds = min(
+                settings.connect_timeout_sec, settings.read_timeout_sec
+            )
             if self.has_several_hosts:
                 _refuse_unless_writable(connection)
             variables = self._session(is_for_transactions=not autocommit)
@@ -262,6 +264,7 @@ class PostgreSQLDialect(ServerDialect):
                 f"SELECT {calls}".encode(), [each for pair in variables.items() for each in pair]
             )
             connection.autocommit = autocommit
+            connection.patience_seconds = settings.read_timeout_sec
         except BaseException:
             connection.close()
             raise
@@ -529,7 +532,7 @@ class _Connection(psycopg.Connection[Any]):
                 happened = poll.poll(1000 * self.patience_seconds)
                 if not happened:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError("no answer within read_timeout_sec")
+                    raise psycopg.OperationalError(f"no answer within {self.patience_seconds:g} s")
                 ((_, event),) = happened
                 # An error of the socket is neither, and shows when it is read or written.
                 can_read = Ready.R if event & ~select.POLLOUT else Ready.NONE

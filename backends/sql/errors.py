@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from enum import Enum
 
@@ -18,7 +19,9 @@ from futurama.errors import (
 
 __all__ = [
     "MYSQL_FAULTS",
+    "MYSQL_LOST_IN_TLS",
     "MYSQL_ROLLED_BACK",
+    "MYSQL_UNCLEAR_AT_COMMIT",
     "POSTGRESQL_FAULTS",
     "POSTGRESQL_REFUSALS",
     "POSTGRESQL_ROLLED_BACK",
@@ -120,6 +123,13 @@ _CLIENT_SHORT = (Fault.CAPACITY, "this machine is short of memory or sockets")
 _TOO_LONG = (Fault.REJECTED, "a statement is too long; raise max_allowed_packet on the server")
 _TOO_LARGE = (Fault.CAPACITY, "a transaction is too large; use smaller batches, or raise the limit")
 _OTHER_PROTOCOL = (Fault.SETUP, "driver and server do not understand each other; upgrade one")
+_BLOCKED = (
+    Fault.UNAVAILABLE,
+    (
+        "the server has blocked this machine; run FLUSH HOSTS there, or TRUNCATE "
+        "performance_schema.host_cache"
+    ),
+)
 _BUSY_CLUSTER = (Fault.UNAVAILABLE, "a part of the cluster is out of reach or busy; look at it")
 _NOT_REPLICABLE = (
     Fault.SETUP,
@@ -183,7 +193,7 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     1105: _FAILED,  # UNKNOWN_ERROR, which stands for many things in Galera, TiDB and Vitess
     1114: _OVERLOADED,
     1118: _VALUE,
-    1129: (Fault.SETUP, "the server has blocked this host; run FLUSH HOSTS there"),
+    1129: _BLOCKED,
     1130: _LOGIN,
     1135: _OVERLOADED,  # CANT_CREATE_THREAD
     1142: _RIGHTS,
@@ -218,12 +228,17 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     1290: _MOVED,
     1292: _VALUE,
     1317: _INTERRUPTED,
+    1364: _LAYOUT,  # NO_DEFAULT_FOR_FIELD
     1366: _VALUE,
+    1369: _VALUE,  # VIEW_CHECK_FAILED
     1370: _RIGHTS,
     1406: _VALUE,
     1524: _LOGIN,
+    1526: _VALUE,  # NO_PARTITION_FOR_GIVEN_VALUE
     1637: _OVERLOADED,
+    1644: _VALUE,  # SIGNAL_EXCEPTION, of a trigger
     1689: _CONFLICT,  # LOCK_ABORTED: DDL comes first
+    1690: _VALUE,  # DATA_OUT_OF_RANGE
     1698: _LOGIN,
     1792: _MOVED,
     1820: _LOGIN,
@@ -244,10 +259,13 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
     3168: _FAILED,  # SERVER_ISNT_AVAILABLE
     3169: _LOST,  # SESSION_WAS_KILLED
     3170: _OVERLOADED,  # CAPACITY_EXCEEDED
+    3231: _TOO_LARGE,  # WRITE_SET_EXCEEDS_LIMIT
     3796: _MOVED,  # GRP_TRX_CONSISTENCY_NOT_ALLOWED: this member has left the group
     3797: _BUSY_CLUSTER,  # GRP_TRX_CONSISTENCY_BEFORE
     3798: _BUSY_CLUSTER,  # GRP_TRX_CONSISTENCY_AFTER_ON_TRX_BEGIN
     3799: _MOVED,  # GRP_TRX_CONSISTENCY_BEGIN_NOT_ALLOWED: this member is leaving the group
+    3819: _VALUE,  # CHECK_CONSTRAINT_VIOLATED of MySQL
+    4025: _VALUE,  # CONSTRAINT_FAILED of MariaDB
     4031: _LOST,
     4151: _LOGIN,
     # Of TiDB: https://docs.pingcap.com/tidb/stable/error-codes
@@ -271,6 +289,13 @@ MYSQL_FAULTS: Mapping[int, tuple[Fault, str]] = {
 }
 """By the number that drivers give."""
 
+MYSQL_LOST_IN_TLS = (
+    "unexpected eof",
+    *(f"({number})" for number in (errno.EPIPE, errno.ECONNRESET, errno.ETIMEDOUT)),
+)
+"""Words in a 2026 of the C library that mean no more than that the connection ended, or the server said
+nothing, while TLS was being agreed on."""
+
 MYSQL_ROLLED_BACK: Mapping[int, str] = {
     1205: "ha_commit_trans of sql/handler.cc rolls back if FLUSH TABLES WITH READ LOCK or a backup "
     "keeps the lock on commits for longer than lock_wait_timeout",
@@ -289,6 +314,13 @@ other nodes after it had sent them the transaction (Group Replication uses it fo
 149 in the text, but one number cannot be both); 1047, which a node gives whose transaction may be
 committed by the others; 3100, where a member may have left while the group was deciding; 1105, which
 has no meaning; and whatever ends a connection.
+"""
+
+MYSQL_UNCLEAR_AT_COMMIT = frozenset({3100})
+"""The errors that mean ``Fault.MOVED`` unless they come from COMMIT.
+
+From there 3100, with which Group Replication says that one of its hooks failed, may as well mean that the
+transaction is larger than ``group_replication_transaction_size_limit``: then the server is well.
 """
 
 POSTGRESQL_FAULTS: Mapping[str, tuple[Fault, str]] = {
@@ -321,6 +353,7 @@ POSTGRESQL_FAULTS: Mapping[str, tuple[Fault, str]] = {
     "42809": _LAYOUT,
     "42883": _LAYOUT,
     "42P01": _NO_SCHEMA,
+    "44": _VALUE,
     "53": _OVERLOADED,
     "53300": _NO_CONNECTION_LEFT,
     "54": _VALUE,
@@ -333,6 +366,7 @@ POSTGRESQL_FAULTS: Mapping[str, tuple[Fault, str]] = {
     "58": _FAILED,
     "72": _CONFLICT,
     "F0": (Fault.SETUP, "the server's configuration is wrong; look at its log"),
+    "P0": _VALUE,  # of PL/pgSQL, in a trigger
     "XX": _FAILED,
 }
 """By SQLSTATE where it is listed, else by its first two characters, the class."""
@@ -349,6 +383,7 @@ After all others it is unknown, 40003 and 08007 of the same classes included, wh
 POSTGRESQL_REFUSALS: Mapping[str, tuple[Fault, str]] = {
     "connection has been closed": _LOST,
     "SYSCALL error": _LOST,
+    "unexpected eof": _LOST,
     "SSL off": _WANTS_TLS,
     "no encryption": _WANTS_TLS,
     "SSL": _TLS,
@@ -382,12 +417,12 @@ SQLITE_FAULTS: Mapping[int, tuple[Fault, str]] = {
     4: (Fault.UNAVAILABLE, "the operation was aborted"),  # ABORT
     5: (Fault.UNAVAILABLE, "another process kept the file locked for busy_timeout_sec"),  # BUSY
     6: (Fault.UNAVAILABLE, "another process kept the file locked for busy_timeout_sec"),  # LOCKED
-    7: (Fault.UNAVAILABLE, "there is no memory left"),  # NOMEM
+    7: (Fault.CAPACITY, "there is no memory left"),  # NOMEM
     8: _UNWRITABLE,  # READONLY
     9: (Fault.UNAVAILABLE, "the operation was interrupted"),  # INTERRUPT
     10: (Fault.UNAVAILABLE, "reading or writing the file failed"),  # IOERR
     11: (Fault.SETUP, "the file is damaged; restore a backup"),  # CORRUPT
-    13: (Fault.UNAVAILABLE, "the disk is full"),  # FULL
+    13: (Fault.CAPACITY, "the disk is full"),  # FULL
     14: _UNWRITABLE,  # CANTOPEN
     15: (Fault.UNAVAILABLE, "another process kept the file locked"),  # PROTOCOL
     17: (Fault.CONFLICT, "the schema kept changing"),  # SCHEMA

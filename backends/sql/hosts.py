@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Protocol
 
 import attrs
@@ -89,6 +90,14 @@ def _address(item: str, usual_port: int, hosts: str) -> Address:
     return Address(match["ipv6"] or match["name"], port)
 
 
+class _Rank(IntEnum):
+    """Whom to try first."""
+
+    PRESENT = 0
+    USUAL = 1
+    FAILED_LATELY = 2
+
+
 class Hosts:
     """What is known of the servers; shared by all threads.
 
@@ -112,11 +121,12 @@ class Hosts:
             now = time.monotonic()
             return sorted(self._addresses, key=lambda address: self._rank(address, now))
 
-    def _rank(self, address: Address, now: float) -> int:
+    def _rank(self, address: Address, now: float) -> _Rank:
         failed_at = self._failed_at.get(address)
-        if failed_at is None:
-            return 0 if address == self._present else 1
-        return 1 if now - failed_at > _PASSED_OVER_SECONDS else 2
+        if failed_at is not None and now - failed_at <= _PASSED_OVER_SECONDS:
+            return _Rank.FAILED_LATELY
+        is_present = failed_at is None and address == self._present
+        return _Rank.PRESENT if is_present else _Rank.USUAL
 
     def is_present(self, address: Address) -> bool:
         """Whether connections to this one may go on being used."""
@@ -133,12 +143,12 @@ class Hosts:
         if len(self._addresses) > 1:
             _log.warning("using the database server at %s", address)
 
-    def failed(self, address: Address) -> None:
+    def fails(self, address: Address) -> None:
         """No connection could be made."""
         with self._lock:
             self._failed_at[address] = time.monotonic()
 
-    def leave(self, address: Address) -> None:
+    def retires(self, address: Address) -> None:
         """It takes no writes any more; connections to it are of no use."""
         with self._lock:
             self._failed_at[address] = time.monotonic()

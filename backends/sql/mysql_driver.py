@@ -41,12 +41,17 @@ class MySQLDriver(ABC):
         """Connect; a server that accepts and says nothing costs no more than ``connect_timeout_sec``.
 
         What comes back knows ``mysql_values.ENCODERS``, gives up on a silent server, and, if the
-        settings want that, has checked who the server is.
+        settings want that, has checked who the server is. As long as :meth:`connected` has not been
+        called, it had better give up after ``connect_timeout_sec``.
 
         Raises:
             UnicodeError: the host can be no name.
             RuntimeError: the driver needs a further package.
         """
+
+    @abstractmethod
+    def connected(self, connection: Any) -> None:
+        """The session is set up: from now on the server may be silent for ``read_timeout_sec``."""
 
     @abstractmethod
     def ping(self, connection: Any) -> None:

@@ -72,6 +72,9 @@ class Driver(MySQLDriver):
             **self._tls,
         )
 
+    def connected(self, connection: Any) -> None:
+        """See :class:`MySQLDriver`: it was so all along, because the library cannot change it later."""
+
     def ping(self, connection: Any) -> None:
         """See :class:`MySQLDriver`."""
         connection.ping()

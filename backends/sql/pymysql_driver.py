@@ -62,7 +62,8 @@ class Driver(MySQLDriver):
     def connect(self, address: Address, *, database: str | None, autocommit: bool) -> Any:
         """See :class:`MySQLDriver`; some ways to log in need the package cryptography."""
         settings = self._settings
-        connection = _CONNECTION(
+        at_first = min(settings.connect_timeout_sec, settings.read_timeout_sec)
+        return _CONNECTION(
             host=address.host,
             port=address.port,
             user=settings.username,
@@ -71,15 +72,17 @@ class Driver(MySQLDriver):
             charset="utf8mb4",
             autocommit=autocommit,
             connect_timeout=settings.connect_timeout_sec,
-            read_timeout=min(settings.connect_timeout_sec, settings.read_timeout_sec),
-            write_timeout=settings.read_timeout_sec,
+            read_timeout=at_first,
+            write_timeout=at_first,  # counts for the handshake of TLS, too
             conv=_CONVERSIONS,
             **_BINARY_PREFIX,
             ssl=self._tls,
             ssl_disabled=self._tls is None,
         )
-        connection._read_timeout = settings.read_timeout_sec
-        return connection
+
+    def connected(self, connection: Any) -> None:
+        """See :class:`MySQLDriver`."""
+        connection._read_timeout = connection._write_timeout = self._settings.read_timeout_sec
 
     def ping(self, connection: Any) -> None:
         """See :class:`MySQLDriver`."""

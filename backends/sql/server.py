@@ -57,7 +57,7 @@ class ServerSettings:
     )
     read_timeout_sec: float = key(
         30.0,
-        "how long the server may take to answer or to accept data",
+        "how long the server may take to answer or to accept data; more than lock_wait_timeout_sec",
         unit="s",
         minimum=0.001,
         maximum=86_400,
@@ -86,6 +86,20 @@ class ServerSettings:
     max_data_bytes: int = key(
         1024 * 1024, "longest data of one event, encoded as JSON", unit="bytes", minimum=1
     )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse keys that contradict each other.
+
+        Raises:
+            ConfigError: the server would still be waiting for a lock when it is taken for dead.
+        """
+        if self.read_timeout_sec <= self.lock_wait_timeout_sec:
+            raise ConfigError(
+                f"configuration key 'read_timeout_sec' ({self.read_timeout_sec:g}) must be more than "
+                f"'lock_wait_timeout_sec' ({self.lock_wait_timeout_sec}): a server that waits for a "
+                "lock says nothing, and would be taken for dead",
+                key="read_timeout_sec",
+            )
 
 
 class ServerDialect(Dialect):
@@ -188,11 +202,13 @@ class ServerDialect(Dialect):
             raise exc.InvalidatePoolError
 
     def _leave_if_moved(self, context: sa.ExceptionContext) -> None:
-        connection = context.connection
+        connection, error = context.connection, context.original_exception
         if connection is None or connection.invalidated:
             return
-        if self.fault(context.original_exception)[0] is Fault.MOVED:
-            self._hosts.leave(connection.info[_ADDRESS])
+        if context.statement is None and self.is_unclear_at_commit(error):
+            return  # a server that has really gone says so when the next transaction begins
+        if self.fault(error)[0] is Fault.MOVED:
+            self._hosts.retires(connection.info[_ADDRESS])
 
     def fault(self, error: BaseException) -> tuple[Fault, str]:
         """See :class:`Dialect`."""
@@ -201,6 +217,10 @@ class ServerDialect(Dialect):
                 "no connection became free within pool_timeout_sec; raise max_open_connection"
             )
         return self._fault(driver_error(error))
+
+    def is_unclear_at_commit(self, error: BaseException) -> bool:
+        """Whether this error does not mean ``Fault.MOVED`` for certain if it comes from COMMIT."""
+        return False
 
     def prepare(self) -> Sequence[str]:
         """Create the database if it is missing."""
@@ -226,7 +246,7 @@ class ServerDialect(Dialect):
         return connection
 
     def _connect_somewhere(self, connect: Callable[[Address], T]) -> tuple[T, Address]:
-        """Try the hosts in order; at most ``connect_timeout_sec`` are spent on each.
+        """Try the hosts in order; one that says nothing for ``connect_timeout_sec`` is given up.
 
         Raises:
             BackendSetupError: one of the names can be none.
@@ -246,7 +266,7 @@ class ServerDialect(Dialect):
             except self.driver_error as error:
                 if not self.has_several_hosts or self.fault(error)[0] not in _ELSEWHERE:
                     raise
-                self._hosts.failed(address)
+                self._hosts.fails(address)
                 refusals.append(f"{address}: {own_words(error)}")
                 if len(refusals) == len(self._addresses):
                     raise BackendUnavailableError(
@@ -263,6 +283,8 @@ class ServerDialect(Dialect):
     def _connect(self, *, address: Address, autocommit: bool) -> Any:
         """Connect to one host; see :meth:`connect`.
 
+        Until everything is set, the server may be silent for ``connect_timeout_sec``, from then on for
+        ``read_timeout_sec``.
         If there are several hosts, one that takes no writes is refused with an error that means
         ``Fault.MOVED``.
         """

@@ -16,6 +16,7 @@ from futurama.backend import Claim, Query, Settlement, State, StoredEvent
 from futurama.backends.sql import SQLBackend
 from futurama.backends.sql.statements import MAX_ATTEMPT
 from futurama.backends.sqlite import SQLiteBackend, SQLiteSettings
+from futurama.events import CancelOutcome
 from tests.backends.conftest import _MEMBERS, new_site, skip_without_mysqldb
 from tests.backends.samples import T0, claim_all, event, seconds
 
@@ -239,6 +240,19 @@ def test_attempts_are_counted_as_far_as_the_column_goes(backend: SQLBackend) -> 
         assert sorted(_good(claims)) == [("a", number), ("x", MAX_ATTEMPT)]
     (stored,) = backend.find(Query(ids=["x"])).events
     assert stored.attempt == MAX_ATTEMPT
+
+
+def test_attempts_below_zero_harm_nobody(backend: SQLBackend) -> None:
+    """An event whose attempts somebody counts from below zero is removed like any other."""
+    backend.add([event("a")], if_exists="raise")
+    _write(backend, {"attempt": "-7"})
+    a, x = sorted(claim_all(backend), key=lambda claim: claim.id)
+    reports = [Settlement.done(x), Settlement.retry(a, T0)]
+    assert backend.settle(reports, now=T0) == [True, True]
+    assert [stored.id for stored in _pages(backend, 10)] == ["a"]
+    _write(backend, {"attempt": "-7"})
+    assert backend.cancel(["x"]) == [CancelOutcome.CANCELLED]
+    assert [stored.id for stored in _pages(backend, 10)] == ["a"]
 
 
 @pytest.fixture

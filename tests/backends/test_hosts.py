@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,9 +18,11 @@ from futurama.backends.mysql import MySQLSettings
 from futurama.backends.sql import hosts as module
 from futurama.backends.sql.hosts import Address, Hosts, addresses
 from futurama.errors import BackendSetupError, BackendUnavailableError, ConfigError
-from tests.backends.conftest import AnyBackend, configured
+from tests.backends.conftest import AnyBackend, MakeMySQL, configured, skip_without_mysqldb
 from tests.backends.samples import event, wait_until
 from tests.servers import MariaDB, PostgreSQL, free_port
+from tests.servers.proxy import Happened, Proxy
+from tests.servers.wire import MESSAGES
 
 _A, _B, _C = (Address(host, 1) for host in "abc")
 
@@ -76,14 +80,14 @@ def test_the_first_comes_first_until_it_fails() -> None:
     """One that has failed is tried last."""
     known = Hosts([_A, _B, _C])
     assert known.in_order() == [_A, _B, _C]
-    known.failed(_A)
+    known.fails(_A)
     assert known.in_order() == [_B, _C, _A]
 
 
 def test_the_present_one_stays_although_a_better_one_is_back() -> None:
     """Connections do not go back and forth."""
     known = Hosts([_A, _B])
-    known.failed(_A)
+    known.fails(_A)
     known.works(_B)
     known.works(_A)
     assert known.is_present(_B)
@@ -93,7 +97,7 @@ def test_the_present_one_stays_although_a_better_one_is_back() -> None:
 def test_a_failed_host_comes_back_to_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """After some seconds the order is what it was."""
     known = Hosts([_A, _B, _C])
-    known.failed(_A)
+    known.fails(_A)
     monkeypatch.setattr(module, "_PASSED_OVER_SECONDS", -1)  # as if that time had passed
     assert known.in_order() == [_A, _B, _C]
 
@@ -102,7 +106,7 @@ def test_a_failure_to_connect_costs_no_connection_that_works() -> None:
     """As long as no other host has worked, the present one is still that."""
     known = Hosts([_A, _B])
     known.works(_A)
-    known.failed(_A)
+    known.fails(_A)
     assert known.is_present(_A)
     known.works(_B)
     assert known.is_present(_B)
@@ -112,7 +116,7 @@ def test_a_host_that_takes_no_writes_is_left() -> None:
     """Whether or not there is another one."""
     known = Hosts([_A])
     known.works(_A)
-    known.leave(_A)
+    known.retires(_A)
     assert not known.is_present(_A)
     known.works(_A)
     assert known.is_present(_A)
@@ -295,6 +299,65 @@ def test_first_hangs_at_the_start(pair: Pair) -> None:
         _assert_second_is_used(pair, backend)
     finally:
         pair.first.resume()
+
+
+_SET_UP = {
+    "mysql": ("SHOW GLOBAL VARIABLES", "SET SESSION TRANSACTION"),
+    "postgresql": ("SHOW transaction_read_only", "set_config"),
+}
+"""The first and the last of what a session begins with."""
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_first_goes_silent_after_the_login(pair: Pair, position: int) -> None:
+    """That costs ``connect_timeout_sec`` as well, but for the driver that cannot tell the two apart."""
+    with Proxy(pair.first.port, MESSAGES[pair.language]) as proxy:
+        backend = pair.make(
+            hosts=f"127.0.0.1:{proxy.port}, 127.0.0.1:{pair.second.port}",
+            connect_timeout_sec=2,
+            read_timeout_sec=2 if pair.product == "mysqldb" else 600,
+            lock_wait_timeout_sec=1,
+        )
+        proxy.go_silent_at(_SET_UP[pair.language][position])
+        backend.open()
+        assert proxy.counts[Happened.SILENCED] == 1
+        _assert_second_is_used(pair, backend)
+
+
+@contextlib.contextmanager
+def _server_that_refuses(code: int) -> Iterator[int]:
+    """A port where clients of MySQL get this error instead of a greeting."""
+    words = b"\xff" + code.to_bytes(2, "little") + b"the server's words"
+    packet = len(words).to_bytes(3, "little") + b"\0" + words
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.sendall(packet)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("driver", ["pymysql", "mysqldb"])
+@pytest.mark.parametrize("code", [1040, 1053, 1129, 1135, 1203, 3032])
+def test_a_host_that_turns_everybody_away_is_passed_over(
+    make_mysql: MakeMySQL, driver: str, code: int
+) -> None:
+    """Full, ending, or tired of clients that vanished: the next one may be well."""
+    if driver == "mysqldb":
+        skip_without_mysqldb()
+    port = make_mysql()._settings.port
+    with _server_that_refuses(code) as refusing:
+        backend = make_mysql(driver=driver, hosts=f"127.0.0.1:{refusing}, 127.0.0.1:{port}")
+        backend.open()
+    assert backend.add([event("a")], if_exists="raise") == [AddOutcome.ADDED]
+    dialect: Any = backend._dialect
+    assert dialect._hosts.is_present(Address("127.0.0.1", port))
 
 
 def test_first_killed_under_use(pair: Pair) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pymysql
 import pytest
+import sqlalchemy as sa
 
 from futurama.backend import AddOutcome, Settlement
-from futurama.backends.mysql import MySQLDialect, MySQLSettings
+from futurama.backends.mysql import MySQLBackend, MySQLDialect, MySQLSettings
 from futurama.backends.sql.errors import ERRORS, MYSQL_FAULTS, Fault, translate
 from futurama.errors import (
     BackendError,
     BackendSetupError,
     BackendUnavailableError,
+    OutcomeUnknownError,
 )
 from tests.backends.conftest import MakeMySQL
 from tests.backends.samples import T0, claim_all, event
@@ -90,7 +94,53 @@ def test_runtime_rights_are_enough_after_a_migration(
     mysql_server.drop_user("futurama_worker")
 
 
+def test_a_column_that_is_not_ours(
+    make_mysql: MakeMySQL, mysql_server: MariaDB | ExternalMySQL
+) -> None:
+    """Without a default it keeps every event out, whatever its values: someone has to act."""
+    backend = make_mysql()
+    backend.open()
+    column = "ALTER TABLE events ADD COLUMN tenant INT NOT NULL"
+    mysql_server.execute(column, database=backend._settings.db_name)
+    with pytest.raises(BackendSetupError, match="layout"):
+        backend.add([event("a")], if_exists="raise")
+
+
 # -- in the middle of work ------------------------------------------------------------------------
+
+
+_HOOK_FAILED = 3100
+
+
+def _is_present(backend: MySQLBackend) -> bool:
+    dialect: Any = backend._dialect
+    return bool(dialect._hosts.is_present(dialect._addresses[0]))
+
+
+def test_a_commit_that_is_too_large_for_a_group(mysql: MySQLBackend) -> None:
+    """It fails with the error that also says that a member has left; the server is not left for it."""
+
+    def work(connection: sa.Connection) -> None:
+        driver_connection: Any = connection.connection.driver_connection
+        driver_connection.commit = refuse
+
+    def refuse() -> None:
+        raise pymysql.err.OperationalError(_HOOK_FAILED, "while running 'before_commit'")
+
+    with pytest.raises(OutcomeUnknownError):
+        mysql._transactions.write(work)
+    assert _is_present(mysql)
+
+
+def test_a_member_that_has_left_its_group(mysql: MySQLBackend) -> None:
+    """The same error of anything but COMMIT leaves no doubt."""
+
+    def work(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {_HOOK_FAILED}")
+
+    with pytest.raises(BackendUnavailableError, match="writer"):
+        mysql._transactions.write(work)
+    assert not _is_present(mysql)
 
 
 def test_read_only_server(make_private_mysql: MakeMySQL, private_mysql: MariaDB) -> None:

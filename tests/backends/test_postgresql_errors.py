@@ -159,7 +159,7 @@ def test_a_transaction_that_stands_still_is_ended_by_the_server(
 ) -> None:
     """An instance that is frozen in a transaction does not keep its locks for ever."""
     monkeypatch.setattr(module, "_LEEWAY_SECONDS", 0)
-    backend = make_postgresql(read_timeout_sec=0.2)
+    backend = make_postgresql(read_timeout_sec=1.1, lock_wait_timeout_sec=1)
     backend.open()
 
     def work(connection: sa.Connection) -> None:
@@ -178,7 +178,7 @@ def test_commit_that_waits_for_a_standby(
     make_private_postgresql: MakePostgreSQL, private_postgresql: PostgreSQL
 ) -> None:
     """P1: a COMMIT that no standby confirms within read_timeout_sec is not taken for a success."""
-    backend = make_private_postgresql(read_timeout_sec=0.2)
+    backend = make_private_postgresql(read_timeout_sec=1.1, lock_wait_timeout_sec=1)
     backend.open()
     with (
         _system_setting(private_postgresql, "synchronous_standby_names", "nobody"),

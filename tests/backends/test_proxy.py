@@ -24,6 +24,7 @@ class _Echo:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.got = b""
+        self._awaited = b""
         self.ends = threading.Semaphore(0)
         """One for each connection of which the server was told that it has ended."""
         threading.Thread(target=self._accept, daemon=True).start()
@@ -38,8 +39,13 @@ class _Echo:
         with connection, contextlib.suppress(ConnectionError):
             while data := connection.recv(65536):
                 self.got += data
-                connection.sendall(data.upper())
+                if self._awaited in self.got:
+                    connection.sendall(data.upper())
         self.ends.release()
+
+    def hold_until(self, text: bytes) -> None:
+        """Say nothing before this has come."""
+        self._awaited = text
 
     def has_ended(self) -> bool:
         """Wait until a connection has ended; False if none does."""
@@ -193,6 +199,19 @@ def test_cut_after(proxy: Proxy, server: _Echo, connect: Callable[[], socket.soc
     assert proxy.counts[Happened.CUT_AFTER] == 1
 
 
+def test_what_the_server_wants_before_it_answers_passes(
+    proxy: Proxy, server: _Echo, connect: Callable[[], socket.socket]
+) -> None:
+    """A message that is cut off after it was done may need others behind it, as in PostgreSQL."""
+    server.hold_until(b"sync")
+    connection = connect()
+    proxy.lose("parse", after_it_was_done=True)
+    assert _ask(connection, _query(b"parse") + _query(b"bind") + _query(b"sync")) == b""
+    assert server.has_ended()
+    assert server.got == _query(b"parse") + _query(b"bind") + _query(b"sync")
+    assert proxy.counts[Happened.CUT_AFTER] == 1
+
+
 def test_abandoned(proxy: Proxy, server: _Echo, connect: Callable[[], socket.socket]) -> None:
     """The client gets the end, the server waits until the proxy is gone."""
     connection = connect()
@@ -202,6 +221,21 @@ def test_abandoned(proxy: Proxy, server: _Echo, connect: Callable[[], socket.soc
     assert not server.ends.acquire(timeout=0.1)
     assert server.got == _query(b"a")
     assert proxy.counts[Happened.ABANDONED] == 1
+
+
+def test_silence_from_a_message_on(
+    proxy: Proxy, server: _Echo, connect: Callable[[], socket.socket]
+) -> None:
+    """Neither side is told an end; other connections work."""
+    connection = connect()
+    assert _ask(connection, _query(b"a")) == _query(b"A")
+    proxy.go_silent_at("b")
+    connection.sendall(_query(b"b") + _query(b"c"))
+    assert _is_silent(connection)
+    assert _ask(connect(), _query(b"b")) == _query(b"B")
+    assert server.got == _query(b"a") + _query(b"b")
+    assert not server.ends.acquire(timeout=0.1)
+    assert proxy.counts[Happened.SILENCED] == 1
 
 
 def test_shares(proxy: Proxy, connect: Callable[[], socket.socket]) -> None:

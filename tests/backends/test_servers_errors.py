@@ -27,7 +27,7 @@ from futurama.events import CancelOutcome
 from tests.backends.conftest import AnyBackend, Site, configured
 from tests.backends.samples import T0, claim_all, event, events, seconds
 from tests.servers import free_port
-from tests.servers.proxy import Fate, Proxy
+from tests.servers.proxy import Fate, Happened, Proxy
 from tests.servers.wire import MESSAGES
 
 
@@ -185,7 +185,9 @@ def test_server_killed_and_restarted(private_site: Site) -> None:
 
 def test_hanging_server(private_site: Site) -> None:
     """A server that accepts but does not answer costs read_timeout_sec, not for ever."""
-    backend = private_site.make(read_timeout_sec=0.2, connect_timeout_sec=0.2)
+    backend = private_site.make(
+        read_timeout_sec=1.1, lock_wait_timeout_sec=1, connect_timeout_sec=0.2
+    )
     backend.open()
     private_site.server.pause()
     try:
@@ -300,6 +302,7 @@ def test_lost_before_commit(proxied: AnyBackend, proxy: Proxy) -> None:
     proxy.lose("INSERT", after_it_was_done=True)
     with pytest.raises(BackendUnavailableError):
         proxied.add([event("a")], if_exists="raise")
+    assert proxy.counts[Happened.CUT_AFTER] == 1
     assert proxied.count()[State.WAITING] == 0
 
 
@@ -384,7 +387,7 @@ def test_a_transaction_of_a_client_that_has_vanished_is_ended(
     """Whose COMMIT was lost without the server being told keeps its locks only for a while."""
     monkeypatch.setattr(mysql_session, "_LEEWAY_SECONDS", 0)
     monkeypatch.setattr(postgresql, "_LEEWAY_SECONDS", 0)
-    vanishing = site.make(port=proxy.port, read_timeout_sec=1.0)
+    vanishing = site.make(port=proxy.port, read_timeout_sec=1.1, lock_wait_timeout_sec=1)
     vanishing.open()
     with (
         proxy.breaking_commits({Fate.ABANDONED: 1}),

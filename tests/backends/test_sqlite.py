@@ -158,6 +158,19 @@ def test_using_it_closed(path: str) -> None:
 # -- locks ----------------------------------------------------------------------------------------
 
 
+def test_a_full_disk(sqlite: SQLiteBackend) -> None:
+    """There is too little of something, as other databases say it, too."""
+
+    def work(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # no more than there are
+        sqlite._rows.insert(connection, [sqlite._adding.new_row(event("a", payload=bytes(10**6)))])
+
+    with pytest.raises(BackendUnavailableError, match="disk is full") as caught:
+        sqlite._transactions.write(work)
+    assert caught.value.__cause__ is not None
+    assert sqlite._dialect.fault(caught.value.__cause__)[0] is Fault.CAPACITY
+
+
 def test_writing_waits_a_bounded_time(sqlite: SQLiteBackend, path: str) -> None:
     """P8: when another process keeps the file locked, writers give up and change nothing."""
     impatient = SQLiteBackend(SQLiteSettings(path=path, busy_timeout_sec=0.05))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from futurama.errors import BackendSetupError
+from futurama.errors import BackendSetupError, BackendUnavailableError
 from tests.backends.conftest import Site, new_site
 from tests.servers import MariaDB, PostgreSQL
+from tests.servers.proxy import Happened, Proxy
 
 _CIPHERS = {
     "mysql": "SHOW STATUS LIKE 'Ssl_cipher'",
@@ -65,6 +67,35 @@ def test_a_trusted_server_is_spoken_to_in_secret(site: Site, certificate: Path) 
         for _ in range(2)
     ]
     assert sessions[0] == sessions[1], "the connection was not used again"
+
+
+_HELLO = "\x16\x03\x01"
+"""How clients begin to agree on TLS, in the words of which a proxy understands nothing."""
+
+
+def test_a_connection_that_is_lost_before_it_is_secret(site: Site, certificate: Path) -> None:
+    """That a server dies at this moment is no matter of certificates; another try may help at once."""
+    with Proxy(site.server.port) as proxy:
+        proxy.lose(_HELLO, after_it_was_done=False)
+        with contextlib.suppress(BackendUnavailableError):
+            site.make(ssl=True, ssl_ca=str(certificate), port=proxy.port).open()
+        assert proxy.counts[Happened.CUT_BEFORE] == 1
+
+
+def test_a_server_that_is_silent_before_it_is_secret(site: Site, certificate: Path) -> None:
+    """That costs ``connect_timeout_sec``, and is no matter of certificates."""
+    with Proxy(site.server.port) as proxy:
+        proxy.go_silent_at(_HELLO)
+        backend = site.make(
+            ssl=True,
+            ssl_ca=str(certificate),
+            port=proxy.port,
+            connect_timeout_sec=2,
+            read_timeout_sec=600,
+        )
+        with pytest.raises(BackendUnavailableError):
+            backend.open()
+        assert proxy.counts[Happened.SILENCED] == 1
 
 
 def test_an_unknown_certificate_is_refused(site: Site) -> None:

@@ -25,6 +25,7 @@ def account(
     died_at: Mapping[str, int],
     epoch_us: int,
     resolution: timedelta,
+    timeout_ns: int = 0,
     may_die: Iterable[str] = (),
 ) -> Account:
     """What the operations of all processes come to.
@@ -36,7 +37,7 @@ def account(
         died_at: when processes were killed, by name: then their calls ended, too.
         epoch_us: see :class:`Account`.
         resolution: of the backend.
-        may_die: see :class:`Account`.
+        timeout_ns, may_die: see :class:`Account`.
     """
     return Account(
         creations=[_creation(one) for one in operations if one.what == "create"],
@@ -47,6 +48,7 @@ def account(
         disturbances=disturbances,
         epoch_us=epoch_us,
         resolution=resolution,
+        timeout_ns=timeout_ns,
         may_die=frozenset(may_die),
     )
 

@@ -9,7 +9,7 @@ import attrs
 
 from futurama.conformance.promises import Promise
 from tests.faults.scenario import Scenario
-from tests.faults.stage import LEASE_SECONDS, Outcome
+from tests.faults.stage import LEASE_SECONDS, LONG_LEASE_SECONDS, SQLITE_LEASE_SECONDS, Outcome
 
 __all__ = ["Row", "page"]
 
@@ -73,8 +73,10 @@ answered, when each call began and ended, and what broke, into files that outliv
 
 "The laws of backends" are those of [conformance.md](conformance.md): the answers to all operations on an event, unanswered ones
 included, have an order that explains them. A *repeat* is a call that followed on one that had not failed, because
-whoever made that had died, stood still or was cut off; nothing else excuses one. *Recovered* is how
-long after the last fault everything that was due by then had been called. The lease was {lease:g} s.
+whoever made that had died, stood still or was cut off, or because it took longer than `trigger_timeout_sec` allows; nothing
+else excuses one. *Recovered* is how long after the last fault everything that was due by then had been called or,
+where faults were no excuse and went on as long as the load, how long after that nothing was left. The lease was
+{lease:g} s, on SQLite {sqlite_lease:g} s, and {long_lease:g} s where nothing may be repeated.
 
 `python -m tests.faults NAME --seed N --keep DIR` repeats a row and keeps its records and logs.
 
@@ -87,13 +89,21 @@ def page(rows: Sequence[Row]) -> str:
     """The page that tells what was survived."""
     promises = "\n".join(f"* {promise.value}" for promise in Promise)
     lines = [_line(_HEADINGS), _line(["---"] * len(_HEADINGS)), *map(_row, rows)]
-    introduction = _INTRODUCTION.format(promises=promises, lease=LEASE_SECONDS)
+    introduction = _INTRODUCTION.format(
+        promises=promises,
+        lease=LEASE_SECONDS,
+        sqlite_lease=SQLITE_LEASE_SECONDS,
+        long_lease=LONG_LEASE_SECONDS,
+    )
     return introduction + "\n".join(lines) + "\n"
 
 
 def _row(row: Row) -> str:
     held = "**no**" if row.violations else "all"
-    shown = [_shown(row.figures, name) for name in ("events", "calls", "repeats", "recovery s")]
+    figures = dict(row.figures)
+    if figures.get("recovery s", 0) is None:
+        figures["recovery s"] = figures.get("finished after s")
+    shown = [_shown(figures, name) for name in ("events", "calls", "repeats", "recovery s")]
     name = f"{row.scenario.fault} (`{row.scenario.name}`)"
     return _line([name, row.scenario.how, row.backend, *shown, held, str(row.seed)])
 

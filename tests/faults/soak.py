@@ -216,6 +216,7 @@ def main(words: Sequence[str] | None = None) -> int:
             **server.settings(database),
             "port": proxy.port,
             "read_timeout_sec": _READ_TIMEOUT_SECONDS,
+            "lock_wait_timeout_sec": 1,
             "connect_timeout_sec": _READ_TIMEOUT_SECONDS,
         }
         folder = temporary_folder("futurama-soak-")

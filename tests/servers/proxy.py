@@ -37,6 +37,7 @@ class Fate(Enum):
     CUT_BEFORE = "the connection ends, the server never sees the message"
     CUT_AFTER = "the server acts on the message, the connection ends in the place of its answer"
     ABANDONED = "the client's connection ends, the server never sees the message nor any end"
+    SILENCED = "the connection stays open, and nothing passes any more"
 
 
 class Side(Enum):
@@ -54,6 +55,7 @@ class Happened(Enum):
     CUT_BEFORE = "connections cut before a message"
     CUT_AFTER = "connections cut after a message, which the server has answered"
     ABANDONED = "connections abandoned in the place of a message"
+    SILENCED = "connections on which nothing passes from a message on"
     HELD_BACK = "reads held back by silence"
     DELAYED = "reads delayed"
     RESET = "connections reset"
@@ -112,6 +114,10 @@ class Proxy:
         """
         fate = Fate.CUT_AFTER if after_it_was_done else Fate.CUT_BEFORE
         self._do(lambda: self._faults.choose(text.encode(), fate))
+
+    def go_silent_at(self, text: str) -> None:
+        """From the next message with ``text`` in it on nothing passes on its connection, once."""
+        self._do(lambda: self._faults.choose(text.encode(), Fate.SILENCED))
 
     @contextlib.contextmanager
     def breaking_commits(self, shares: Mapping[Fate, float]) -> Iterator[None]:
@@ -290,7 +296,6 @@ class _Link:
         self.flowing.set()
         self._is_half_open = False
         self._is_muted = False
-        self._was_answered = asyncio.Event()
 
     async def run(self, server_port: int) -> None:
         """Pass on what comes until both sides have ended."""
@@ -354,24 +359,23 @@ class _Link:
         messages = self._faults.messages()
         async for data in self._arriving(Side.CLIENT):
             for message in messages.split(data):
-                fate = self._faults.fate_of(message)
-                if fate is not None:
-                    await self._meet(fate, message)
+                fate = None if self._is_muted else self._faults.fate_of(message)
+                if fate is Fate.CUT_AFTER:
+                    self._is_muted = True  # passes, with what the server wants before it answers
+                elif fate is not None:
+                    await self._stop_before_the_message(fate)
                     return
                 server.write(message)
             await server.drain()
 
     async def _downstream(self) -> None:
         client = self._writers[Side.CLIENT]
-        try:
-            async for data in self._arriving(Side.SERVER):
-                if self._is_muted:
-                    self._faults.counts[Happened.CUT_AFTER] += 1
-                    return
-                client.write(data)
-                await client.drain()
-        finally:
-            self._was_answered.set()
+        async for data in self._arriving(Side.SERVER):
+            if self._is_muted:
+                self._faults.counts[Happened.CUT_AFTER] += 1
+                return
+            client.write(data)
+            await client.drain()
 
     async def _arriving(self, side: Side) -> AsyncIterator[bytes]:
         """What comes from one side, each read when it may be passed on."""
@@ -393,16 +397,16 @@ class _Link:
             faults.counts[Happened.DELAYED] += 1
             await asyncio.sleep(faults.delay_seconds)
 
-    async def _meet(self, fate: Fate, message: bytes) -> None:
-        """Let a message meet its fate; nothing is passed on after it."""
+    async def _stop_before_the_message(self, fate: Fate) -> None:
+        """Return when the connection to the server may end."""
         if fate is Fate.CUT_BEFORE:
             self._faults.counts[Happened.CUT_BEFORE] += 1
         elif fate is Fate.ABANDONED:
             self._faults.counts[Happened.ABANDONED] += self.half_open(Side.CLIENT)
         else:
-            self._is_muted = True
-            self._writers[Side.SERVER].write(message)
-            await self._was_answered.wait()
+            self._faults.counts[Happened.SILENCED] += 1
+            self.flowing.clear()
+            await self.flowing.wait()
 
 
 def _bound(port: int) -> socket.socket:

@@ -28,6 +28,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         applications.exiting_triggers,
         applications.poison,
         applications.hanging_triggers,
+        applications.cancelled_hanging_triggers,
         applications.poisonous_data,
         applications.extreme_times,
         applications.extreme_times_in_whole_seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,11 +17,12 @@ from futurama import Draft
 from futurama.backend import Query, State
 from futurama.conformance.history import UNKNOWN
 from futurama.errors import InvalidEventError
-from futurama.events import MAX_ID_BYTES
+from futurama.events import MAX_ID_BYTES, CancelOutcome
+from futurama.payload import MAX_DEPTH
 from futurama.times import EARLIEST, LATEST, ceil_to, to_us
 from tests.faults.behaviour import FAR_SECONDS, MORE_TYPES, RAISED, RETRIED, RETURNED, TRIGGER_TYPES
 from tests.faults.scenario import Circumstances, scenario
-from tests.faults.stage import Outcome, Stage
+from tests.faults.stage import LEASE_SECONDS, Outcome, Stage
 
 _ALL = ("mysql", "postgresql", "redis", "sqlite")
 
@@ -146,24 +148,62 @@ def hanging_triggers(given: Circumstances) -> Outcome:
     """They are given up and called again, and all others go on."""
     config = {"trigger_timeout_sec": _TRIGGER_TIMEOUT_SECONDS}
     with given.any_store() as store, given.stage(store, **config) as stage:
-        with stage.disturbed():
-            with stage.load(given.plan(deeds={"succeed": 99, "hang": 1})):
-                pass
-            stage.wait_until_finished()
+        with stage.load(given.plan(deeds={"succeed": 99, "hang": 1})):
+            pass
+        stage.wait_until_finished()
         timed_out = sum(instance.stats()["timed_out"] for instance in stage.instances)
         for place in sorted(stage.places):
             stage.kill(place)
         outcome = stage.outcome()
     hung = {call.event_id for call in outcome.account.calls if call.data["does"] == "hang"}
+    assert 0 < len(hung) <= timed_out, f"{len(hung)} calls hung, {timed_out} were given up"
+    return attrs.evolve(outcome, figures={**outcome.figures, "given up": timed_out})
+
+
+_HANGING = 6
+
+
+@scenario(
+    fault="events are cancelled whose triggers hang",
+    how=f"{_HANGING} functions and coroutines never return, and nothing gives them up; after more than a "
+    "lease another process cancels them, two leases later a new instance takes the place of each",
+    backends=("mysql", "redis"),
+)
+def cancelled_hanging_triggers(given: Circumstances) -> Outcome:
+    """The answer is IN_FLIGHT, and nobody calls them again, be their instances alive or dead."""
+    hanging = [f"hanging{number}" for number in range(_HANGING)]
+    with given.any_store() as store, given.stage(store) as stage:
+        with stage.load(given.plan(seconds=7 * LEASE_SECONDS)):
+            for event_id in hanging:
+                stage.client.create(event_id, *_soon(stage, LEASE_SECONDS), {"does": "hang"})
+            assert stage.wait_for(lambda: _outlast_a_lease(stage, hanging)), "not all of them hang"
+            for event_id in hanging:
+                stage.client.cancel(event_id)
+            time.sleep(2 * LEASE_SECONDS)
+            for place in sorted(stage.places):
+                stage.kill(place)
+                stage.launch(place)
+            stage.wait_until_ready()
+        outcome = stage.outcome()
+    answers = {answer.event_id: answer.outcome for answer in outcome.account.answers}
     calls = Counter(call.event_id for call in outcome.account.calls)
-    assert len(hung) <= timed_out, f"{len(hung)} calls hung, {timed_out} were given up"
     violations = [
-        f"{each} was called {calls[each]} times" for each in calls.keys() - hung if calls[each] > 1
+        f"{each} was called {calls[each]} times, and the answer was {answers[each]}"
+        for each in hanging
+        if calls[each] != 1 or answers[each] is not CancelOutcome.IN_FLIGHT
     ]
-    return attrs.evolve(
-        outcome,
-        figures={**outcome.figures, "given up": timed_out},
-        bugs=[*outcome.bugs, *violations],
+    return attrs.evolve(outcome, bugs=[*outcome.bugs, *violations])
+
+
+def _outlast_a_lease(stage: Stage, ids: Sequence[str]) -> bool:
+    """Whether all of these events were due more than a lease ago, and are still held."""
+    lease = timedelta(seconds=LEASE_SECONDS)
+    events = stage.client.queue.backend.find(Query(ids=ids)).events
+    return len(events) == len(ids) and all(
+        event.state is State.CLAIMED
+        and event.due is not None
+        and event.due > event.trigger_time + 2 * lease
+        for event in events
     )
 
 
@@ -237,6 +277,7 @@ def _unstorable(most: int) -> Sequence[Any]:
         {1: 2},
         b"bytes",
         10**5000,
+        _nested(MAX_DEPTH + 1),
         _nested(100_000),
         circle,
     ]
@@ -250,7 +291,7 @@ def _create_what_is_strange(stage: Stage) -> list[str]:
         "\ud800 and \0 and \U0010ffff",
         {"\udfff": "\ud800"},
         [-(10**4000), 2**63, 1e308, 5e-324, -0.0],
-        _nested(200),
+        _nested(MAX_DEPTH),
         "",
         [],
     ]
@@ -289,8 +330,9 @@ def _of_size(size: int) -> str:
 
 
 def _nested(depth: int) -> Any:
+    """So many lists inside of each other."""
     nested: list[Any] = []
-    for _ in range(depth):
+    for _ in range(depth - 1):
         nested = [nested]
     return nested
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -37,8 +38,7 @@ _TOLERATED_SECONDS = 0.5
 )
 def wrong_clocks(given: Circumstances) -> Outcome:
     """Nothing is early, late or repeated: all follow the clock of the server."""
-    with given.any_store() as store, given.stage(store, instances=0) as stage:
-        _launch(stage, _OFF_SECONDS)
+    with _stage_with_clocks(given, _OFF_SECONDS) as (stage, _):
         with stage.load(given.plan()):
             off = {instance.name: _seconds_off(instance) for instance in stage.instances}
         for place, wanted in _OFF_SECONDS.items():
@@ -54,8 +54,7 @@ def wrong_clocks(given: Circumstances) -> Outcome:
 def jumping_clocks(given: Circumstances) -> Outcome:
     """The same: what they measure themselves, they measure by CLOCK_BOOTTIME."""
     seen: list[float] = []
-    with given.any_store() as store, given.stage(store, instances=0) as stage:
-        clocks = _launch(stage, dict.fromkeys("abc", 0.0))
+    with _stage_with_clocks(given, dict.fromkeys("abc", 0.0)) as (stage, clocks):
         with stage.load(given.plan()) as load:
             while load.is_running:
                 place = stage.chance.choice(sorted(clocks))
@@ -68,14 +67,18 @@ def jumping_clocks(given: Circumstances) -> Outcome:
     return attrs.evolve(outcome, figures={**outcome.figures, "jumps": len(seen)})
 
 
-def _launch(stage: Stage, off_seconds: Mapping[str, float]) -> Mapping[str, WallClock]:
-    """An instance in each place, each with a clock of its own; returns these."""
-    clocks = {place: WallClock(stage.folder / f"{place}.clock") for place in off_seconds}
-    for place, clock in clocks.items():
-        clock.put_off(off_seconds[place])
-        stage.launch(place, environment=clock.environment)
-    stage.wait_until_ready()
-    return clocks
+@contextlib.contextmanager
+def _stage_with_clocks(
+    given: Circumstances, off_seconds: Mapping[str, float]
+) -> Iterator[tuple[Stage, Mapping[str, WallClock]]]:
+    """An instance in each place, with a clock of its own that is off by so much; and these clocks."""
+    clocks = {place: WallClock(given.folder / f"{place}.clock") for place in off_seconds}
+    with given.any_store() as store, given.stage(store, instances=0) as stage:
+        for place, clock in clocks.items():
+            clock.put_off(off_seconds[place])
+            stage.launch(place, environment=clock.environment)
+        stage.wait_until_ready()
+        yield stage, clocks
 
 
 def _seconds_off(instance: Instance) -> float:

@@ -14,7 +14,7 @@ import attrs
 
 from tests.faults.client import Client
 from tests.faults.scenario import Circumstances, scenario
-from tests.faults.stage import LEASE_SECONDS, Outcome, Stage
+from tests.faults.stage import LEASE_SECONDS, LONG_LEASE_SECONDS, Outcome, Stage
 from tests.servers.galera import GaleraCluster, GaleraNode
 
 _PLACES = ("a", "b", "c")
@@ -28,9 +28,6 @@ _SUSPECT_SECONDS = 5.0
 _READ_TIMEOUT_SECONDS = 2 * _SUSPECT_SECONDS
 """More than writes wait on the nodes that are well, and little enough for one that is not."""
 
-_LONG_LEASE_SECONDS = 15.0
-"""Where nothing is broken nothing may be repeated, however long a busy machine takes for a commit."""
-
 
 @scenario(
     fault="writers on all nodes of a cluster",
@@ -38,7 +35,7 @@ _LONG_LEASE_SECONDS = 15.0
 )
 def galera_conflicts(given: Circumstances) -> Outcome:
     """A conflict is found at COMMIT only (1213): then nothing was claimed, and nothing is repeated."""
-    with _stage_on_cluster(given, consumer_lock_timeout_sec=_LONG_LEASE_SECONDS) as (
+    with _stage_on_cluster(given, consumer_lock_timeout_sec=LONG_LEASE_SECONDS) as (
         stage,
         cluster,
     ):

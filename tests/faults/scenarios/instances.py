@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from tests.faults.client import Plan
 from tests.faults.scenario import Circumstances, scenario
 from tests.faults.stage import LEASE_SECONDS, Outcome
 
@@ -45,23 +46,24 @@ def crashing_instances(given: Circumstances) -> Outcome:
 )
 def zombies(given: Circumstances) -> Outcome:
     """It must not begin what others have taken over, and what it reports changes nothing."""
-    with given.any_store() as store, given.stage(store) as stage:
-        with stage.load(given.plan(seconds=8 * LEASE_SECONDS)):
-            time.sleep(2.0)
-            for place in ("a", "b"):
-                with stage.paused(place):
-                    time.sleep(3 * LEASE_SECONDS)
-        return stage.outcome()
+    return _paused(given, given.plan(seconds=8 * LEASE_SECONDS))
 
 
 @scenario(
     fault="an instance stands still inside of calls",
-    how="all calls take 0.3 s; SIGSTOP of one of three for three leases while it is calling",
+    how="all calls take 0.3 s; SIGSTOP of one of three for three leases while it is calling, twice",
 )
 def zombies_in_calls(given: Circumstances) -> Outcome:
     """The interrupted calls are repeated elsewhere; their ends are refused."""
+    events = given.events // 4
+    outcome = _paused(given, given.plan(events=events, seconds=8 * LEASE_SECONDS, call_seconds=0.3))
+    assert outcome.judgement.repeats, "no call was interrupted"
+    return outcome
+
+
+def _paused(given: Circumstances, plan: Plan) -> Outcome:
+    """Under this load two of three instances stand still for three leases, one after the other."""
     with given.any_store() as store, given.stage(store) as stage:
-        plan = given.plan(events=given.events // 20, seconds=8 * LEASE_SECONDS, call_seconds=0.3)
         with stage.load(plan):
             time.sleep(2.0)
             for place in ("a", "b"):

@@ -11,7 +11,7 @@ import attrs
 
 from futurama.conformance.history import UNKNOWN
 from tests.faults.scenario import Circumstances, scenario
-from tests.faults.stage import LEASE_SECONDS, Outcome, Stage
+from tests.faults.stage import LEASE_SECONDS, LONG_LEASE_SECONDS, Outcome, Stage
 from tests.servers.proxy import Fate, Happened, Proxy, Side
 from tests.servers.wire import MESSAGES
 
@@ -91,14 +91,7 @@ def _told(outcome: Outcome, happened: Mapping[Happened, int], *wanted: Happened)
 )
 def cut_before_commit(given: Circumstances) -> Outcome:
     """Nothing was changed, and it is done again."""
-    with _one_proxy(given) as (stage, proxy):
-        with (
-            stage.disturbed(),
-            proxy.breaking_commits({Fate.CUT_BEFORE: 0.05}),
-            stage.load(given.plan()),
-        ):
-            pass
-        return _told(stage.outcome(), proxy.counts, Happened.CUT_BEFORE)
+    return _cut(given, Fate.CUT_BEFORE)
 
 
 @scenario(
@@ -108,14 +101,7 @@ def cut_before_commit(given: Circumstances) -> Outcome:
 )
 def cut_after_commit(given: Circumstances) -> Outcome:
     """What was done is recognised when it is asked for again."""
-    with _one_proxy(given) as (stage, proxy):
-        with (
-            stage.disturbed(),
-            proxy.breaking_commits({Fate.CUT_AFTER: 0.05}),
-            stage.load(given.plan()),
-        ):
-            pass
-        return _told(stage.outcome(), proxy.counts, Happened.CUT_AFTER)
+    return _cut(given, Fate.CUT_AFTER)
 
 
 @scenario(
@@ -138,17 +124,19 @@ def cut_at_commit(given: Circumstances) -> Outcome:
 
 
 def _cut_and_given_up(given: Circumstances, **config: Any) -> Outcome:
-    with _one_proxy(given, clients=_NO_REPEATS, **config) as (stage, proxy):
-        with (
-            stage.disturbed(),
-            proxy.breaking_commits({Fate.CUT_BEFORE: 0.05, Fate.CUT_AFTER: 0.05}),
-            stage.load(given.plan()),
-        ):
+    outcome = _cut(given, Fate.CUT_BEFORE, Fate.CUT_AFTER, clients=_NO_REPEATS, **config)
+    creations = outcome.account.creations
+    assert any(one.outcome is UNKNOWN for one in creations), "every client got its answer"
+    return outcome
+
+
+def _cut(given: Circumstances, *fates: Fate, **config: Any) -> Outcome:
+    """Under load, every 20th connection that sends COMMIT meets each of these fates; nothing is repeated."""
+    config = {"consumer_lock_timeout_sec": LONG_LEASE_SECONDS, **config}
+    with _one_proxy(given, **config) as (stage, proxy):
+        with proxy.breaking_commits(dict.fromkeys(fates, 0.05)), stage.load(given.plan()):
             pass
-        outcome = stage.outcome()
-        creations = outcome.account.creations
-        assert any(one.outcome is UNKNOWN for one in creations), "every client got its answer"
-        return _told(outcome, proxy.counts, Happened.CUT_BEFORE, Happened.CUT_AFTER)
+        return _told(stage.outcome(), proxy.counts, *(Happened[fate.name] for fate in fates))
 
 
 @scenario(
@@ -189,17 +177,25 @@ def silence(given: Circumstances) -> Outcome:
 @scenario(
     fault="what was sent on old connections arrives late",
     how="four times everything on half of the connections is held back for a lease, while new ones "
-    "work; then it arrives, though clients and instances have long given up and tried again",
+    "work; then it arrives, though clients and instances have long given up and tried again; when "
+    "all is done there is more to do",
     backends=("mysql", "postgresql", "redis"),
 )
 def late_messages(given: Circumstances) -> Outcome:
-    """Nothing comes back that has ended meanwhile."""
+    """Nothing comes back that has ended meanwhile, and nothing that follows is repeated.
+
+    What is late arrives when the network works again, so the fault lasts until all is done.
+    """
     with _one_proxy(given) as (stage, proxy):
-        with stage.load(given.plan(seconds=5 * LEASE_SECONDS)), stage.disturbed():
-            for _ in range(4):
-                time.sleep(0.5)
-                with proxy.stalling(0.5):
-                    time.sleep(LEASE_SECONDS)
+        with stage.disturbed():
+            with stage.load(given.plan(seconds=5 * LEASE_SECONDS)):
+                for _ in range(4):
+                    time.sleep(0.5)
+                    with proxy.stalling(0.5):
+                        time.sleep(LEASE_SECONDS)
+            stage.wait_until_finished()
+        with stage.load(given.plan(events=given.events // 4, seconds=1.0, prefix="later")):
+            pass
         return _told(stage.outcome(), proxy.counts, Happened.HELD_BACK)
 
 
@@ -247,9 +243,12 @@ def cut_off_instances(given: Circumstances) -> Outcome:
 )
 def slow_and_resetting(given: Circumstances) -> Outcome:
     """Calls are late, nothing else: the lease is long enough for the network."""
-    patience: dict[str, Any] = {"consumer_lock_timeout_sec": 10.0, "read_timeout_sec": 5.0}
+    patience: dict[str, Any] = {
+        "consumer_lock_timeout_sec": LONG_LEASE_SECONDS,
+        "read_timeout_sec": 5.0,
+    }
     with _one_proxy(given, has_clients=False, **patience) as (stage, proxy):
-        with stage.disturbed(), proxy.slow(0.2), stage.load(given.plan()) as load:
+        with proxy.slow(0.2), stage.load(given.plan()) as load:
             while load.is_running:
                 proxy.reset(0.05)
                 time.sleep(0.5)
@@ -263,9 +262,9 @@ def slow_and_resetting(given: Circumstances) -> Outcome:
     backends=("mysql", "postgresql"),
 )
 def half_open_connections(given: Circumstances) -> Outcome:
-    """Nobody waits for ever for an answer that cannot come."""
-    with _one_proxy(given) as (stage, proxy):
-        with stage.load(given.plan()), stage.disturbed():
+    """Nobody waits for ever, or for longer than a lease, for an answer that cannot come."""
+    with _one_proxy(given, consumer_lock_timeout_sec=LONG_LEASE_SECONDS) as (stage, proxy):
+        with stage.load(given.plan()):
             for closed in (Side.SERVER, Side.CLIENT) * 4:
                 time.sleep(1)
                 proxy.half_open(closed, 0.3)
