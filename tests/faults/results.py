@@ -8,7 +8,7 @@ from typing import Any, Self
 import attrs
 
 from futurama.conformance.promises import Promise
-from tests.faults.scenario import Scenario
+from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import LEASE_SECONDS, LONG_LEASE_SECONDS, SQLITE_LEASE_SECONDS, Outcome
 
 __all__ = ["Row", "page"]
@@ -19,13 +19,13 @@ class Row:
     """One scenario on one backend.
 
     Attributes:
-        scenario, backend, seed: what was run.
+        name, backend, seed: of the scenario that was run.
         figures: what was counted; empty if it failed altogether.
         violations: what was broken.
         seconds: how long all of it took.
     """
 
-    scenario: Scenario
+    name: str
     backend: str
     seed: int
     figures: Mapping[str, Any]
@@ -33,10 +33,10 @@ class Row:
     seconds: float = 0.0
 
     @classmethod
-    def of_outcome(cls, scenario: Scenario, backend: str, seed: int, outcome: Outcome) -> Self:
+    def of_outcome(cls, name: str, backend: str, seed: int, outcome: Outcome) -> Self:
         """A run that came to its end."""
         return cls(
-            scenario=scenario,
+            name=name,
             backend=backend,
             seed=seed,
             figures=outcome.figures,
@@ -44,11 +44,9 @@ class Row:
         )
 
     @classmethod
-    def of_failure(cls, scenario: Scenario, backend: str, seed: int, traceback: str) -> Self:
+    def of_failure(cls, name: str, backend: str, seed: int, traceback: str) -> Self:
         """A run that did not."""
-        return cls(
-            scenario=scenario, backend=backend, seed=seed, figures={}, violations=[traceback]
-        )
+        return cls(name=name, backend=backend, seed=seed, figures={}, violations=[traceback])
 
     @property
     def line(self) -> str:
@@ -56,7 +54,7 @@ class Row:
         figures = ", ".join(f"{name} {value}" for name, value in self.figures.items())
         verdict = "BROKEN" if self.violations else "ok"
         return (
-            f"{verdict:6} {self.scenario.name} ({self.backend}, seed {self.seed}, "
+            f"{verdict:6} {self.name} ({self.backend}, seed {self.seed}, "
             f"{self.seconds:.0f} s): {figures}"
         )
 
@@ -73,8 +71,8 @@ answered, when each call began and ended, and what broke, into files that outliv
 
 "The laws of backends" are those of [conformance.md](conformance.md): the answers to all operations on an event, unanswered ones
 included, have an order that explains them. A *repeat* is a call that followed on one that had not failed, because
-whoever made that had died, stood still or was cut off, or because it took longer than `trigger_timeout_sec` allows; nothing
-else excuses one. *Recovered* is how long after the last fault everything that was due by then had been called or,
+whoever made that had died, stood still or was cut off, because it took longer than `trigger_timeout_sec` allows, or because the answer to
+`create` was lost and its repeat stored anew what had been called meanwhile; nothing else excuses one. *Recovered* is how long after the last fault everything that was due by then had been called or,
 where faults were no excuse and went on as long as the load, how long after that nothing was left. The lease was
 {lease:g} s, on SQLite {sqlite_lease:g} s, and {long_lease:g} s where nothing may be repeated.
 
@@ -104,8 +102,9 @@ def _row(row: Row) -> str:
     if figures.get("recovery s", 0) is None:
         figures["recovery s"] = figures.get("finished after s")
     shown = [_shown(figures, name) for name in ("events", "calls", "repeats", "recovery s")]
-    name = f"{row.scenario.fault} (`{row.scenario.name}`)"
-    return _line([name, row.scenario.how, row.backend, *shown, held, str(row.seed)])
+    scenario = SCENARIOS[row.name]
+    name = f"{scenario.fault} (`{row.name}`)"
+    return _line([name, scenario.how, row.backend, *shown, held, str(row.seed)])
 
 
 def _shown(figures: Mapping[str, Any], name: str) -> str:

@@ -37,9 +37,9 @@ class Circumstances:
 
     folder: Path
     seed: int
-    events: int = 2000
-    seconds: float = 8.0
-    backend: str = "mysql"
+    events: int
+    seconds: float
+    backend: str
 
     def plan(self, **more: Any) -> Plan:
         """A load of the wanted size; see :class:`Plan`."""

@@ -80,7 +80,9 @@ def frozen_server(given: Circumstances) -> Outcome:
                 time.sleep(2 * LEASE_SECONDS)
                 server.resume()
         outcome = stage.outcome()
-    return _with_seen(given, outcome, "claiming events fails", "timed out|no answer within|Timeout reading")
+    return _with_seen(
+        given, outcome, "claiming events fails", "timed out|no answer within|Timeout reading"
+    )
 
 
 @scenario(
