@@ -380,7 +380,7 @@ def _wrong_attempts(life: _Life, account: Account) -> Iterator[str]:
     for claim in life.claims:
         attempt = claim.outcome.attempt
         later = [call.start for call in life.calls if call.attempt > attempt]
-        if not _was_reported(life, claim, SettlementKind.RETRY):  # by one that has no trigger for it
+        if not _was_reported(life, claim, SettlementKind.RETRY):  # as if it had been called
             later += [each.start for each in life.claims if _has_buried_after(life, each, attempt)]
         is_free = attempt in called or _was_reported(life, claim, *uncalled)
         if is_free or not later or claim.start < life.stored_again_until:

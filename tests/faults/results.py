@@ -71,7 +71,7 @@ answered, when each call began and ended, and what broke, into files that outliv
 
 "The laws of backends" are those of [conformance.md](conformance.md): the answers to all operations on an event, unanswered ones
 included, have an order that explains them. A *repeat* is a call that followed on one that had not failed, because
-whoever made that had died, stood still or was cut off, because it took longer than `trigger_timeout_sec` allows, or because the answer to
+whoever made that had died, stood still or was cut off, because the machine itself gave nobody a processor or its disk for half a second, because it took longer than `trigger_timeout_sec` allows, or because the answer to
 `create` was lost and its repeat stored anew what had been called meanwhile; nothing else excuses one. *Recovered* is how long after the last fault everything that was due by then had been called or,
 where faults were no excuse and went on as long as the load, how long after that nothing was left. The lease was
 {lease:g} s, on SQLite {sqlite_lease:g} s, and {long_lease:g} s where nothing may be repeated.

@@ -21,6 +21,7 @@ from futurama.errors import FuturamaError
 from tests.faults.accounts import account
 from tests.faults.client import Client, Load, Plan
 from tests.faults.processes import Instance
+from tests.faults.pulse import Pulse
 from tests.faults.record import Operation, Recorder, Records
 from tests.faults.recorded import RecordedBackend
 
@@ -127,8 +128,10 @@ class Stage:
         self._records: dict[str, Records] = {}
         self._read_whole: set[str] = set()
         self._further_clients = contextlib.ExitStack()
+        self._pulse = Pulse(folder)
 
     def __enter__(self) -> Self:
+        self._pulse.__enter__()
         self.client.queue.start()
         for place in self._wanted:
             self.launch(place)
@@ -139,6 +142,7 @@ class Stage:
         for instance in self.places.values():
             instance.kill()
         self._further_clients.close()
+        self._pulse.__exit__()
         self.client.queue.stop()
         self._backend.close()
         self._recorder.close()
@@ -273,7 +277,7 @@ class Stage:
         whole = account(
             self._operations(),
             left=self._left(),
-            disturbances=self._disturbances,
+            disturbances=[*self._disturbances, *self._stalls()],
             died_at=self._died_at,
             epoch_us=(time.time_ns() - time.monotonic_ns()) // 1000,
             resolution=self._backend.capabilities.resolution,
@@ -286,9 +290,16 @@ class Stage:
             "calls": len(whole.calls),
             **judgement.books,
             "repeats": judgement.repeats,
-            "recovery s": recovery_seconds(whole),
+            "recovery s": recovery_seconds(whole, self._disturbances),
         }
+        if stalls := self._stalls():
+            figures["stalls of the machine"] = len(stalls)
         return Outcome(judgement=judgement, account=whole, figures=figures, bugs=self._bugs())
+
+    def _stalls(self) -> list[Disturbance]:
+        return [
+            Disturbance(start=start, end=end, instance=None) for start, end in self._pulse.stalls
+        ]
 
     def _operations(self) -> list[Operation]:
         """What was written since the last time; the dead have said all."""
@@ -321,12 +332,12 @@ class Stage:
                 return left
 
 
-def recovery_seconds(whole: Account) -> float | None:
+def recovery_seconds(whole: Account, faults: Sequence[Disturbance]) -> float | None:
     """From the end of the last fault until all that was due by then had been called; None: no fault.
 
     A killed instance counts as a fault until it is dead.
     """
-    ends = [each.start if each.end == OPEN_END else each.end for each in whole.disturbances]
+    ends = [each.start if each.end == OPEN_END else each.end for each in faults]
     if not ends:
         return None
     last = max(ends)
