@@ -65,7 +65,7 @@ _INTRODUCTION = """\
 Made by `make chaos`. Real instances, processes of their own, share a real server; clients create, cancel and move
 events, and triggers succeed, fail and give up, while something breaks. Everybody writes down what was asked and
 answered, when each call began and ended, and what broke, into files that outlive their processes; afterwards
-`futurama.conformance.promises` decides, event by event, from all of it together. Under every fault below all of this held:
+`futurama.conformance.promises` decides, event by event, from all of it together, whether all of this held under each fault below:
 
 {promises}
 
