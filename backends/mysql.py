@@ -103,6 +103,7 @@ class MySQLBackend(SQLBackend):
     """
 
     Settings: ClassVar[type[MySQLSettings]] = MySQLSettings
+    _dialect: MySQLDialect
 
     def __init__(self, settings: MySQLSettings | None = None) -> None:
         settings = settings or MySQLSettings()
@@ -122,7 +123,7 @@ class MySQLBackend(SQLBackend):
         """
         with self._connected():
             self._claiming.try_out()
-            return self._transactions.write(
+            findings = self._transactions.write(
                 lambda connection: diagnose(
                     connection,
                     table_name=self._table_name,
@@ -130,6 +131,7 @@ class MySQLBackend(SQLBackend):
                     server_now=self._dialect.now,
                 )
             )
+            return [*self._dialect.diagnose_hosts(), *findings]
 
 
 class MySQLDialect(ServerDialect):
@@ -292,10 +294,10 @@ class MySQLDialect(ServerDialect):
 
     def _create_database(self) -> str:
         name = self._settings.db_name
-        connection, _ = self._connect_somewhere(
+        connection, address = self._connect_somewhere(
             lambda address: self._connect(address=address, autocommit=True, use_database=False)
         )
-        with contextlib.closing(connection):
+        with contextlib.closing(connection), self._at(address):
             quoted = name.replace("`", "``")
             connection.cursor().execute(f"CREATE DATABASE IF NOT EXISTS `{quoted}`")
         return name
@@ -330,7 +332,7 @@ class MySQLDialect(ServerDialect):
             )
         else:
             return
-        raise BackendSetupError(f"{self.place}: {problem}", backend=self.name)
+        raise BackendSetupError(f"{self.present_place}: {problem}", backend=self.name)
 
     def is_in(self, column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
         """The driver expands what :meth:`in_list` gives it, at a tenth of what SQLAlchemy's expansion costs."""

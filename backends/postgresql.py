@@ -137,6 +137,8 @@ by the server counts as successful; the client must have called its outcome unkn
 class PostgreSQLSettings(ServerSettings):
     """The configuration keys of the PostgreSQL backend."""
 
+    takes_folders: ClassVar[bool] = True
+
     host: str = key("127.0.0.1", "name or address of the server, or the folder of its socket")
     port: int = key(5432, "TCP port of the server", minimum=1, maximum=65_535)
     username: str = key("postgres", "who logs in")
@@ -168,6 +170,7 @@ class PostgreSQLBackend(SQLBackend):
     """
 
     Settings: ClassVar[type[PostgreSQLSettings]] = PostgreSQLSettings
+    _dialect: PostgreSQLDialect
 
     def __init__(self, settings: PostgreSQLSettings | None = None) -> None:
         settings = settings or PostgreSQLSettings()
@@ -186,7 +189,7 @@ class PostgreSQLBackend(SQLBackend):
             BackendError: the server cannot be reached, or the table is missing.
         """
         with self._connected():
-            return self._transactions.write(
+            findings = self._transactions.write(
                 lambda connection: diagnose(
                     connection,
                     table_name=self._table_name,
@@ -194,6 +197,7 @@ class PostgreSQLBackend(SQLBackend):
                     server_now=self._dialect.now,
                 )
             )
+            return [*self._dialect.diagnose_hosts(), *findings]
 
 
 class PostgreSQLDialect(ServerDialect):
@@ -307,13 +311,14 @@ class PostgreSQLDialect(ServerDialect):
 
     def _create_database(self) -> str:
         name = self._settings.db_name
-        connection, _ = self._connect_somewhere(
+        connection, address = self._connect_somewhere(
             lambda address: self._connect(
                 address=address, autocommit=True, database=_MAINTENANCE_DATABASE
             )
         )
         with (
             contextlib.closing(connection),
+            self._at(address),
             contextlib.suppress(
                 psycopg.errors.DuplicateDatabase,
                 psycopg.errors.UniqueViolation,  # the same, if both began before either was done
@@ -341,7 +346,11 @@ class PostgreSQLDialect(ServerDialect):
 
     def is_rolled_back(self, error: BaseException) -> bool:
         """See :class:`Dialect`."""
-        return getattr(driver_error(error), "sqlstate", None) in POSTGRESQL_ROLLED_BACK
+        state = getattr(driver_error(error), "sqlstate", None)
+        if state is None:
+            return False
+        concerns_a_row = self._fault(driver_error(error))[0] in {Fault.REJECTED, Fault.DUPLICATE}
+        return concerns_a_row or state in POSTGRESQL_ROLLED_BACK
 
     def encode_time(self, instant: datetime) -> datetime:
         """As it is."""
@@ -408,7 +417,7 @@ class PostgreSQLDialect(ServerDialect):
         ).scalar_one()
         if persistence != "p":
             raise BackendSetupError(
-                f"{self.place}: the table {table_name!r} does not survive a crash of the server; "
+                f"{self.present_place}: the table {table_name!r} does not survive a crash of the server; "
                 f'run ALTER TABLE "{table_name}" SET LOGGED',
                 backend=self.name,
             )

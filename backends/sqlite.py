@@ -38,7 +38,7 @@ from futurama.times import from_us, to_us
 
 __all__ = ["SQLiteBackend", "SQLiteDialect", "SQLiteSettings"]
 
-_SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+_SYNCHRONOUS = ("FULL", "EXTRA", "NORMAL")
 
 _MAX_DATA_BYTES = 512 * 1024 * 1024
 """Half of what SQLite stores in one row unless compiled otherwise (SQLITE_MAX_LENGTH)."""
@@ -69,8 +69,9 @@ class SQLiteSettings:
     )
     synchronous: str = key(
         "FULL",
-        "FULL: what was acknowledged survives a power failure; NORMAL: it survives the death of "
-        "processes only, and writing is faster",
+        "FULL, or EXTRA, which is the same here: what was acknowledged survives a power failure; "
+        "NORMAL: it survives the death of processes only, and writing is faster",
+        choices=_SYNCHRONOUS,
     )
     create_schema: bool = key(
         default=True,

@@ -7,14 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from futurama.errors import (
-    BackendRejectedError,
-    EventsLockedError,
-    InvalidEventError,
-    OutcomeUnknownError,
-)
+from futurama.errors import OutcomeUnknownError
+from futurama.parts import in_parts
 
 __all__ = ["Batcher"]
 
@@ -43,6 +39,12 @@ class _Ticket(Generic[Item, Result]):
     def wake(self) -> None:
         self._woken.release()
 
+    def end(self, *, result: Result | None = None, error: Exception | None = None) -> None:
+        """Let the caller go on; the leader does not wait."""
+        self.result, self.error, self.is_done = result, error, True
+        if not self.leads:
+            self.wake()
+
 
 class Batcher(Generic[Item, Result]):
     """Turns many single calls into few batched ones, without a timer and without a thread.
@@ -52,8 +54,8 @@ class Batcher(Generic[Item, Result]):
     the latency of a single write, and a busy one the throughput of batches (group commit). If the
     last batch had several callers, those that were just woken get the chance to join the next one.
 
-    An item that the backend refuses does not fail its neighbours: such a batch is written again
-    one by one.
+    An item that is locked or refused does not fail its neighbours, see
+    :func:`futurama.parts.in_parts`; each caller goes on as soon as its own item is done.
 
     Args:
         flush: writes a batch, returns one result per item, or raises.
@@ -69,6 +71,11 @@ class Batcher(Generic[Item, Result]):
         self._pending: deque[_Ticket[Item, Result]] = deque()
         self._has_leader = False
         self._was_shared = False
+
+    def call_alone(self, item: Item) -> Result:
+        """Write ``item`` apart from all others, who need not wait for it."""
+        [result] = self._flush([item])
+        return result
 
     def call(self, item: Item) -> Result:
         """Write ``item`` in some batch; return its result or raise its error."""
@@ -103,9 +110,7 @@ class Batcher(Generic[Item, Result]):
                 finally:
                     for ticket in batch:
                         if not ticket.is_done:  # the flush was interrupted, by Ctrl-C, say
-                            ticket.error, ticket.is_done = _interrupted(), True
-                        if ticket is not own:
-                            ticket.wake()
+                            ticket.end(error=_interrupted())
         finally:
             with self._lock:
                 own.leads = False
@@ -133,38 +138,16 @@ class Batcher(Generic[Item, Result]):
                 self._pass_leadership()
 
     def _write(self, batch: Sequence[_Ticket[Item, Result]]) -> None:
-        try:
-            results = self._flush([ticket.item for ticket in batch])
-        except Exception as exc:  # handed to everyone who waits for this batch
-            parts = _parts(batch, exc)
-            if len(parts) == 1:
-                _fail(batch, exc)
+        for part, outcome in in_parts(self._flush_items, batch):
+            if isinstance(outcome, Exception):
+                for ticket in part:
+                    ticket.end(error=_own(outcome) if len(part) > 1 else outcome)
             else:
-                for part in parts:
-                    self._write(part)
-            return
-        if len(results) != len(batch):
-            _fail(batch, ValueError(f"got {len(results)} results for {len(batch)} items"))
-            return
-        for ticket, result in zip(batch, results, strict=True):
-            ticket.result, ticket.is_done = result, True
+                for ticket, result in zip(part, outcome, strict=True):
+                    ticket.end(result=result)
 
-
-def _parts(
-    batch: Sequence[_Ticket[Item, Result]], error: Exception
-) -> Sequence[Sequence[_Ticket[Item, Result]]]:
-    """What is to be written on its own, because this error is not that of all of the batch."""
-    if isinstance(error, EventsLockedError):
-        locked, others = error.split(batch)
-        return [others, locked] if others else [locked]
-    if isinstance(error, BackendRejectedError | InvalidEventError):
-        return [[ticket] for ticket in batch]
-    return [batch]
-
-
-def _fail(batch: Sequence[_Ticket[Any, Any]], error: Exception) -> None:
-    for ticket in batch:
-        ticket.error, ticket.is_done = _own(error) if len(batch) > 1 else error, True
+    def _flush_items(self, batch: Sequence[_Ticket[Item, Result]]) -> Sequence[Result]:
+        return self._flush([ticket.item for ticket in batch])
 
 
 def _give_way() -> None:

@@ -86,7 +86,7 @@ class Caller:
             return False
         try:  # what `_abandoning` does, at a fraction of its cost
             return self._call(held, trigger)
-        except Exception as exc:
+        except BaseException as exc:  # also one that ends threads: this one is still needed
             self._abandon(held, exc)
             return False
 
@@ -175,10 +175,10 @@ class Caller:
     def _abandoning(self, held: Held) -> Iterator[None]:
         try:
             yield
-        except Exception as exc:
+        except BaseException as exc:  # as above
             self._abandon(held, exc)
 
-    def _abandon(self, held: Held, error: Exception) -> None:
+    def _abandon(self, held: Held, error: BaseException) -> None:
         """After a bug of ours, let the lease end, instead of renewing it for ever."""
         self._running.end(held)
         if self._lets_through(error):

@@ -139,6 +139,13 @@ class Config:
                 f"({self.consumer_lock_timeout_sec:g}): an event must be called well within its lease",
                 key="consumer_time_window_sec",
             )
+        if self.retry_cap_sec * 1000 < self.retry_base_msec:
+            raise ConfigError(
+                f"configuration key 'retry_cap_sec' ({self.retry_cap_sec:g} s) must not be shorter than "
+                f"'retry_base_msec' ({self.retry_base_msec:g} ms): the longest wait would be shorter "
+                "than the first",
+                key="retry_cap_sec",
+            )
         if self.backend_options:
             self._backend_settings()
 
@@ -188,7 +195,8 @@ class Config:
 
     def _backend_settings(self) -> Any:
         cls = backend_class(self.backend).Settings
-        return settings.load(cls, self.backend_options, also_known=_core_keys())
+        whose = f"the backend {self.backend!r}"
+        return settings.load(cls, self.backend_options, also_known=_core_keys(), whose=whose)
 
 
 def _check_queue_name(name: str) -> None:

@@ -131,12 +131,22 @@ class HeldClaims:
         """How many calls have yet to start, those that were withdrawn lately included."""
         return len(self._heap)
 
-    def add(self, claims: Iterable[Claim], *, lease_end_us: int) -> None:
-        """Hold ``claims`` and call each when it is due."""
+    @property
+    def is_giving_back(self) -> bool:
+        """Whether a claim is held only until the backend knows that no call is to be waited for."""
         with self._lock:
+            gone = {Phase.WITHDRAWN, Phase.ABANDONED}
+            return any(held.phase in gone for held in self._by_id.values())
+
+    def add(self, claims: Iterable[Claim], *, lease_end_us: int) -> bool:
+        """Hold ``claims`` and call each when it is due; False: :meth:`close` was called, none is held."""
+        with self._lock:
+            if self._is_closed:
+                return False
             for claim in claims:
                 self._push(self._hold(claim, lease_end_us))
             self._threads.look_by(self._seconds_to_next())
+            return True
 
     def add_withdrawn(self, claims: Iterable[Claim], *, lease_end_us: int) -> Sequence[Held]:
         """Hold ``claims`` until they are reported, and call none of them."""
@@ -297,7 +307,7 @@ class HeldClaims:
                 self._threads.look_by(self._seconds_to_next())
 
     def close(self) -> None:
-        """Let :meth:`next` return None in every thread."""
+        """Let :meth:`next` return None in every thread, and hold nothing more that is to be called."""
         with self._lock:
             self._is_closed = True
             self._threads.wake_all()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import reprlib
 import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
@@ -39,7 +40,7 @@ from futurama.errors import (
     QueueStoppedError,
 )
 from futurama.events import CancelOutcome, Event, RescheduleOutcome, check_id
-from futurama.retrying import retrying
+from futurama.retrying import retrying, writing
 from futurama.runtime import Runtime, ThreadRuntime
 from futurama.scheduler import Ended, Scheduler
 from futurama.stats import Stats
@@ -64,6 +65,7 @@ _IF_EXISTS: tuple[IfExists, ...] = get_args(IfExists)
 
 _KEEP: Any = object()
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 When: TypeAlias = datetime | timedelta
@@ -133,12 +135,11 @@ class Queue:
         self._opened_by = 0
         self._is_stopped = False
         self._stopped_clean = False
-        self._adders: dict[str, Batcher[NewEvent, AddOutcome | None]] = {
-            mode: Batcher(partial(self._add, mode, will_split=True), max_batch=_MAX_BATCH)
-            for mode in _IF_EXISTS
+        self._adders: dict[str, Batcher[NewEvent, AddOutcome]] = {
+            mode: self._batcher(partial(self._backend.add, if_exists=mode)) for mode in _IF_EXISTS
         }
-        self._canceller = Batcher(self._cancel_batch, max_batch=_MAX_BATCH)
-        self._mover = Batcher(self._reschedule_batch, max_batch=_MAX_BATCH)
+        self._canceller = self._batcher(self._backend.cancel)
+        self._mover = self._batcher(self._backend.reschedule)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -179,11 +180,11 @@ class Queue:
         Args:
             timeout: how long to wait for running calls, as a timedelta or in seconds; by default
                 the configuration's ``stop_timeout_sec``. When a tenth of it is left (at most 1 s),
-                coroutines are cancelled.
+                coroutines are cancelled; what is left then is for them to clean up, and for reports.
 
         Returns:
-            Whether every call ended and was reported. If not, those events are called again, by
-            any instance, when their leases end.
+            Whether every call ended, or had been given up, and was reported. If not, those events
+            are called again, by any instance, when their leases end.
         """
         seconds = self._config.stop_timeout_sec if timeout is None else _seconds(timeout)
         with self._lifecycle:
@@ -249,8 +250,8 @@ class Queue:
         Raises:
             InvalidEventError: an argument cannot be stored; nothing was written.
             EventExistsError: the id is taken and ``if_exists`` is ``"raise"``.
-            BackendUnavailableError: the backend was out of reach for ``operation_timeout_sec``; the
-                wait may be twice as long, plus the backend's own timeouts, behind another write.
+            BackendUnavailableError: the backend was out of reach for ``operation_timeout_sec``, or
+                its own timeouts longer: for a write that was under way, and for this one.
             OutcomeUnknownError: an answer of the backend was lost, and the event may have been
                 stored or not.
         """
@@ -259,7 +260,7 @@ class Queue:
         event = self._new_event(Draft(trigger_type, trigger_time, data, id=id))
         if id is not None:
             self._report_first(id)
-        outcome = self._adders[if_exists].call(event)
+        outcome = self._add_one(event, if_exists)
         self._created([event], [outcome], if_exists)
         self._raise_refused([event], [outcome])
         return event.id
@@ -355,7 +356,7 @@ class Queue:
         self._report_first(event_id)
         ended = self._end_uncalled(event_id, Settlement.release)
         try:
-            outcome = self._mover.call(move)
+            outcome = self._move_stored(move)
         finally:
             if ended is not None:
                 self._look_by(self._clock.now())
@@ -464,7 +465,7 @@ class Queue:
 
     def _draft_at(self, index: int, draft: Draft | tuple[Any, ...]) -> NewEvent:
         try:
-            return self._new_event(draft if isinstance(draft, Draft) else Draft(*draft))
+            return self._new_event(draft if isinstance(draft, Draft) else _draft(draft))
         except InvalidEventError as exc:
             raise InvalidEventError(
                 f"drafts[{index}]: {exc}", field=exc.field, index=index
@@ -475,6 +476,7 @@ class Queue:
         return from_us(self._runtime.never_twice_us(self._clock.now_us()))
 
     def _instant(self, when: When) -> datetime:
+        _check_when(when)
         if not isinstance(when, timedelta):
             return to_utc(when)
         try:
@@ -534,16 +536,19 @@ class Queue:
         scheduler = self._scheduler
         return None if scheduler is None else scheduler.end_uncalled(event_id, settlement)
 
-    def _add(
-        self, if_exists: IfExists, events: Sequence[NewEvent], *, will_split: bool = False
-    ) -> Sequence[AddOutcome | None]:
+    def _add_one(self, event: NewEvent, if_exists: IfExists) -> AddOutcome | None:
+        """As :meth:`_add`."""
+        outcome, is_in_doubt = self._write(self._adders[if_exists], event)
+        return None if is_in_doubt and outcome is AddOutcome.REFUSED else outcome
+
+    def _add(self, if_exists: IfExists, events: Sequence[NewEvent]) -> Sequence[AddOutcome | None]:
         """One outcome per event; None: refused, perhaps because of itself.
 
         An earlier try, whose answer was lost, may have stored it, and since then it was changed.
         """
         errors: list[BackendError] = []
         add = partial(self._backend.add, events, if_exists=if_exists)
-        outcomes = self._retrying(add, on_error=errors.append, will_split=will_split)
+        outcomes = self._retrying(add, on_error=errors.append)
         is_in_doubt = _is_unknown(errors)
         return [
             None if is_in_doubt and outcome is AddOutcome.REFUSED else outcome
@@ -567,31 +572,44 @@ class Queue:
     def _cancel_stored(self, event_id: str, *, is_in_doubt: bool) -> CancelOutcome:
         """Let the backend cancel; in doubt: an earlier write may have removed the event already."""
         try:
-            return _in_doubt(self._canceller.call(event_id), is_in_doubt=is_in_doubt)
+            outcome, was_lost = self._write(self._canceller, event_id)
         except BackendUnavailableError as exc:
             if not is_in_doubt:
                 raise
             raise self._in_doubt_error("cancelling", event_id) from exc
+        may_be_ours = is_in_doubt or was_lost  # and removed while it was being called
+        if outcome is CancelOutcome.NOT_FOUND and may_be_ours:
+            return CancelOutcome.IN_FLIGHT
+        return outcome
 
-    def _cancel_batch(self, ids: Sequence[str]) -> Sequence[CancelOutcome]:
-        errors: list[BackendError] = []
-        outcomes = self._retrying(
-            partial(self._backend.cancel, ids), on_error=errors.append, will_split=True
-        )
-        is_in_doubt = _is_unknown(errors)
-        return [_in_doubt(outcome, is_in_doubt=is_in_doubt) for outcome in outcomes]
+    def _move_stored(self, move: Move) -> RescheduleOutcome | None:
+        """None: an earlier try, whose answer was lost, may have made the move."""
+        outcome, is_in_doubt = self._write(self._mover, move)
+        return None if is_in_doubt and outcome is not RescheduleOutcome.RESCHEDULED else outcome
 
-    def _reschedule_batch(self, moves: Sequence[Move]) -> Sequence[RescheduleOutcome | None]:
-        """One outcome per move; None: an earlier try, whose answer was lost, may have made it."""
+    def _batcher(
+        self, operation: Callable[[Sequence[Item]], Sequence[Result]]
+    ) -> Batcher[Item, Result]:
+        def write(items: Sequence[Item]) -> Sequence[Result]:
+            try:
+                return operation(items)
+            except BackendError:
+                self._stats.count("backend_errors")
+                raise
+
+        return Batcher(write, max_batch=_MAX_BATCH)
+
+    def _write(self, batcher: Batcher[Item, Result], item: Item) -> tuple[Result, bool]:
+        """Write together with other callers; and whether the answer to an earlier try was lost."""
         errors: list[BackendError] = []
-        outcomes = self._retrying(
-            partial(self._backend.reschedule, moves), on_error=errors.append, will_split=True
+        result = writing(
+            batcher,
+            item,
+            runtime=self._runtime,
+            timeout=self._config.operation_timeout_sec,
+            on_error=errors.append,
         )
-        is_in_doubt = _is_unknown(errors)
-        return [
-            None if is_in_doubt and outcome is not RescheduleOutcome.RESCHEDULED else outcome
-            for outcome in outcomes
-        ]
+        return result, _is_unknown(errors)
 
     def _in_doubt_error(self, what: str, event_id: str) -> OutcomeUnknownError:
         return OutcomeUnknownError(
@@ -604,7 +622,6 @@ class Queue:
         operation: Callable[[], Result],
         *,
         on_error: Callable[[BackendError], None] = lambda _: None,
-        will_split: bool = False,
     ) -> Result:
         def count(error: BackendError) -> None:
             self._stats.count("backend_errors")
@@ -615,7 +632,6 @@ class Queue:
             runtime=self._runtime,
             timeout=self._config.operation_timeout_sec,
             on_error=count,
-            will_split=will_split,
         )
 
 
@@ -633,16 +649,6 @@ def _is_unknown(errors: Sequence[BackendError]) -> bool:
     return any(isinstance(error, OutcomeUnknownError) for error in errors)
 
 
-def _in_doubt(outcome: CancelOutcome, *, is_in_doubt: bool) -> CancelOutcome:
-    """What may be said if an earlier try, whose answer was lost, may have removed the event.
-
-    Then NOT_FOUND could mean that it was removed by us while it was being called.
-    """
-    return (
-        CancelOutcome.IN_FLIGHT if is_in_doubt and outcome is CancelOutcome.NOT_FOUND else outcome
-    )
-
-
 def _check_arguments(triggers: object, config: object) -> None:
     if triggers is not None and not isinstance(triggers, Mapping):
         raise TypeError(f"triggers must map trigger types to triggers, got {triggers!r}")
@@ -651,6 +657,35 @@ def _check_arguments(triggers: object, config: object) -> None:
             f"config must be a Config, got {type(config).__name__}; make one with "
             "Config.from_file(path), Config.from_mapping(mapping) or Config(key=value)"
         )
+
+
+def _check_when(when: object) -> None:
+    if isinstance(when, datetime | timedelta):
+        return
+    is_number = isinstance(when, int | float) and not isinstance(when, bool)
+    advice = f"; for {when} seconds from now use timedelta(seconds={when})" if is_number else ""
+    raise InvalidEventError(
+        "trigger_time must be an aware datetime, or a timedelta from now, "
+        f"got {when!r} ({type(when).__name__}){advice}",
+        field="trigger_time",
+    )
+
+
+def _draft(values: tuple[Any, ...]) -> Draft:
+    try:
+        return Draft(*values)
+    except TypeError:
+        raise InvalidEventError(
+            "must be a Draft or a tuple (trigger_type, trigger_time[, data]), "
+            f"got {reprlib.repr(values)}; an id needs Draft(..., id=...)",
+            field=_first_wrong(values),
+        ) from None
+
+
+def _first_wrong(values: object) -> str:
+    """Which field is missing, or given where it cannot be."""
+    number = len(values) if isinstance(values, Sized) else 0
+    return attrs.fields(Draft)[min(number, 3)].name
 
 
 def _check_if_exists(if_exists: str) -> None:

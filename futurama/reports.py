@@ -13,14 +13,10 @@ import attrs
 
 from futurama.backend import EventBackend, Settlement
 from futurama.clock import BackendClock
-from futurama.errors import (
-    BackendError,
-    BackendRejectedError,
-    EventsLockedError,
-    OutcomeUnknownError,
-)
+from futurama.errors import OutcomeUnknownError
 from futurama.health import Health
 from futurama.held import Held, HeldClaims
+from futurama.parts import in_parts, may_pass
 from futurama.runtime import Runtime
 from futurama.stats import Stats
 
@@ -113,7 +109,7 @@ class Reporter:
     def step(self) -> float:
         """Write a batch of what waits; see :data:`futurama.runtime.Step`."""
         self._will_step = False  # first, so that what is added after the next line is not missed
-        if not self._pending:
+        if not self._has_some():
             return math.inf
         self._will_step = True
         began_us = self._runtime.monotonic_us()
@@ -133,6 +129,13 @@ class Reporter:
             left -= self._size
             if self._write_batch() is not None:
                 return
+
+    def _has_some(self) -> bool:
+        """Whether any report waits, also of those that another thread may fail to write just now."""
+        if not self._pending:
+            with self._writing:
+                pass
+        return bool(self._pending)
 
     def _write_batch(self) -> Exception | None:
         """Write what has waited longest; if that fails say why, and keep what still makes sense.
@@ -155,32 +158,28 @@ class Reporter:
         return settlement.due is not None and settlement.due <= self._clock.now() + rest
 
     def _write(self, batch: Sequence[Report]) -> Exception | None:
-        """Write these; if that fails say why, and keep what still makes sense."""
-        try:
-            accepted = self._backend.settle(
-                [report.settlement for report in batch], now=self._clock.now()
-            )
-            answers = list(zip(batch, accepted, strict=True))
-        except EventsLockedError as exc:
-            locked, others = exc.split(batch)
-            self._keep(locked, exc)
-            if others:
-                self._write(others)
-            return exc
-        except Exception as exc:  # whatever it is, what is held must not be held for ever
-            if len(batch) == 1 or _may_pass(exc):
-                self._keep(batch, exc)
-                return exc
-            for report in batch:  # one bad item must not fail its neighbours
-                self._write([report])
-            return None
+        """Write these; keep what still makes sense, and say why, if that may be accepted later."""
+        failure = None
+        for part, outcome in in_parts(self._settle, batch):
+            if not isinstance(outcome, Exception):
+                self._written(list(zip(part, outcome, strict=True)))
+                continue
+            self._keep(part, outcome)
+            if may_pass(outcome):
+                failure = outcome
+        return failure
+
+    def _settle(self, batch: Sequence[Report]) -> Sequence[bool]:
+        settlements = [report.settlement for report in batch]
+        return self._backend.settle(settlements, now=self._clock.now())
+
+    def _written(self, answers: Sequence[tuple[Report, bool]]) -> None:
         done = [report for report, is_ours in answers if is_ours]
         self._held.forget(report.held for report in done)
         for counter, amount in Counter(report.counter for report in done).items():
             self._stats.count(counter, amount)
         self._refused(report for report, is_ours in answers if not is_ours)
         self._on_acknowledged(done)
-        return None
 
     def _keep(self, batch: Sequence[Report], error: Exception) -> None:
         """Try again later, after all others, with what still makes sense."""
@@ -188,7 +187,7 @@ class Reporter:
         is_in_doubt = isinstance(error, OutcomeUnknownError)
         lost = []
         for report in batch:
-            if _may_pass(error) and now_us < report.held.lease_end_us:
+            if may_pass(error) and now_us < report.held.lease_end_us:
                 kept = attrs.evolve(report, is_in_doubt=True) if is_in_doubt else report
                 self._pending.append(kept)
             else:
@@ -224,8 +223,3 @@ def _shown(held: Sequence[Held]) -> str:
     first = ", ".join(f"{each.claim.id} (attempt {each.claim.attempt})" for each in held[:_SHOWN])
     more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
     return f"{len(held)} claim{'s' * (len(held) > 1)}: {first}{more}"
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same report may be accepted later: also a wrong password may be put right."""
-    return isinstance(error, BackendError) and not isinstance(error, BackendRejectedError)

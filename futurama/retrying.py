@@ -7,13 +7,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from futurama.backoff import full_jitter_seconds
+from futurama.batching import Batcher
 from futurama.errors import BackendError, EventsLockedError, OutcomeUnknownError
 from futurama.runtime import Runtime
 
-__all__ = ["retrying"]
+__all__ = ["retrying", "writing"]
 
 _log = logging.getLogger("futurama.backend")
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -23,7 +25,6 @@ def retrying(
     runtime: Runtime,
     timeout: float,
     on_error: Callable[[BackendError], None] = lambda _: None,
-    will_split: bool = False,
 ) -> Result:
     """Call ``operation`` until it succeeds; every operation of a backend may be repeated.
 
@@ -32,8 +33,6 @@ def retrying(
         runtime: how to wait.
         timeout: seconds after which the last error is raised instead of another repeat.
         on_error: told of each failure.
-        will_split: whether the caller does the rest on its own if only some of the events are locked;
-            then that error is raised at once.
 
     Raises:
         OutcomeUnknownError: the answer to one of the tries was lost, and no later one succeeded.
@@ -50,7 +49,7 @@ def retrying(
             failures += 1
             pause = full_jitter_seconds(failures)
             is_over = runtime.monotonic_us() + pause * 1e6 > deadline_us
-            if not exc.retryable or is_over or (will_split and _concerns_some(exc)):
+            if not exc.retryable or is_over:
                 if is_in_doubt and not isinstance(exc, OutcomeUnknownError):
                     raise _in_doubt_after(exc) from exc
                 raise
@@ -59,8 +58,29 @@ def retrying(
         runtime.sleep(pause)
 
 
-def _concerns_some(error: BackendError) -> bool:
-    return isinstance(error, EventsLockedError) and bool(error.positions)
+def writing(
+    batcher: Batcher[Item, Result],
+    item: Item,
+    *,
+    runtime: Runtime,
+    timeout: float,
+    on_error: Callable[[BackendError], None],
+) -> Result:
+    """As :func:`retrying`: write ``item`` together with those of others.
+
+    While somebody keeps a lock on it, it is tried again alone, so that nobody else waits for that.
+    """
+    is_locked = False
+
+    def write() -> Result:
+        return batcher.call_alone(item) if is_locked else batcher.call(item)
+
+    def note(error: BackendError) -> None:
+        nonlocal is_locked
+        is_locked = isinstance(error, EventsLockedError)
+        on_error(error)
+
+    return retrying(write, runtime=runtime, timeout=timeout, on_error=note)
 
 
 def _in_doubt_after(last: BackendError) -> OutcomeUnknownError:

@@ -44,11 +44,8 @@ Work_co = TypeVar("Work_co", covariant=True)
 
 _PAUSE_AFTER_A_BUG_SECONDS = 1.0
 
-_GRACE_SECONDS = 1.0
-"""How long cancelled coroutines may take to clean up, and whatever is closed to close."""
-
-_GRACE_SHARE = 0.1
-"""The end of the time in which all has to end, for those that are cancelled because they have not."""
+_CLOSING_SECONDS = 1.0
+"""How long whatever is closed may take to close."""
 
 _LATENESS_SECONDS = 0.2
 """By how much a busy event loop may be late; one that is later is blocked."""
@@ -97,7 +94,10 @@ class Workers(Protocol):
         """
 
     def join(self, timeout: float) -> bool:
-        """Wait for the work under way, ``timeout`` seconds at most; whether all has ended."""
+        """Wait for the work under way, ``timeout`` seconds at most; whether all has ended.
+
+        All but the work of workers that are stuck, see :meth:`replace`.
+        """
 
 
 class Coroutines(Protocol):
@@ -113,8 +113,10 @@ class Coroutines(Protocol):
     def submit(self, run: CoroutineFunction) -> None:
         """Run ``run()`` as soon as a place is free."""
 
-    def join(self, timeout: float) -> bool:
-        """Wait until all have ended, and cancel them shortly before ``timeout`` seconds are over.
+    def join(self, timeout: float, *, grace: float) -> bool:
+        """Wait until all have ended, ``timeout`` seconds at most.
+
+        Those that have not are cancelled ``grace`` seconds before, in which they can clean up.
 
         Returns:
             Whether all ended by themselves.
@@ -264,7 +266,8 @@ class _ThreadWorkers(Generic[Work]):
         self._source = source
         self._perform = perform
         self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
+        self._changed = threading.Condition(self._lock)
+        self._threads: set[threading.Thread] = set()
         self._stuck = 0
 
     def start(self) -> None:
@@ -278,6 +281,7 @@ class _ThreadWorkers(Generic[Work]):
     def replace(self) -> bool:
         with self._lock:
             self._stuck += 1
+            self._changed.notify_all()
             if len(self._threads) == 2 * self._count:
                 return False
             try:
@@ -288,28 +292,32 @@ class _ThreadWorkers(Generic[Work]):
             return True
 
     def join(self, timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        for thread in self._all_threads():
-            if thread is not threading.current_thread():  # a trigger may stop its own queue
-                thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._all_threads())
+        with self._changed:
+            own = threading.current_thread() in self._threads  # a trigger may stop its own queue
+            self._changed.wait_for(lambda: self._busy() <= own, timeout)
+            return not self._busy()
+
+    def _busy(self) -> int:
+        return len(self._threads) - max(0, self._stuck)
 
     def _start_thread(self) -> None:
         name = f"{self._name}-{next(self._numbers)}"
         thread = threading.Thread(target=self._run, name=name, daemon=True)
         thread.start()
-        self._threads.append(thread)
-
-    def _all_threads(self) -> list[threading.Thread]:
-        with self._lock:
-            return self._threads.copy()
+        self._threads.add(thread)
 
     def _run(self) -> None:
         wake_on_time()
+        self._work()
+        with self._changed:
+            self._threads.discard(threading.current_thread())
+            self._changed.notify_all()
+
+    def _work(self) -> None:
         while (work := self._source.next()) is not None:
             try:
                 was_stuck = self._perform(work)
-            except Exception:
+            except BaseException:
                 _log.exception(
                     "%s failed; this is a bug, going on", threading.current_thread().name
                 )
@@ -355,12 +363,9 @@ class _LoopThread:
         if wake:
             self._loop.call_soon_threadsafe(self._pump)
 
-    def join(self, timeout: float) -> bool:
+    def join(self, timeout: float, *, grace: float) -> bool:
         finishing = asyncio.run_coroutine_threadsafe(
-            self._finish(
-                self._loop.time() + timeout, grace=min(_GRACE_SECONDS, timeout * _GRACE_SHARE)
-            ),
-            self._loop,
+            self._finish(self._loop.time() + timeout, grace=grace), self._loop
         )
         try:
             return finishing.result(timeout + _LATENESS_SECONDS)
@@ -370,15 +375,15 @@ class _LoopThread:
 
     def close(self, last: CoroutineFunction) -> None:
         ending = asyncio.run_coroutine_threadsafe(
-            asyncio.wait_for(last(), _GRACE_SECONDS), self._loop
+            asyncio.wait_for(last(), _CLOSING_SECONDS), self._loop
         )
         ending.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
         if self._is_blocked:
             return
-        concurrent.futures.wait([ending], _GRACE_SECONDS)
+        concurrent.futures.wait([ending], _CLOSING_SECONDS)
         # Those that ignore that they are cancelled keep the thread, as long as they like.
         if not self._tasks and self._thread is not threading.current_thread():
-            self._thread.join(_GRACE_SECONDS)
+            self._thread.join(_CLOSING_SECONDS)
 
     def _run(self) -> None:
         try:

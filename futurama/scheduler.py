@@ -23,11 +23,12 @@ from futurama.calls import Caller
 from futurama.claim_size import ClaimSize
 from futurama.clock import BackendClock
 from futurama.config import Config
-from futurama.errors import BackendError, EventsLockedError, OutcomeUnknownError
+from futurama.errors import BackendError, OutcomeUnknownError
 from futurama.health import Health
 from futurama.held import Held, HeldClaims
+from futurama.parts import in_parts
 from futurama.reports import Report, Reporter
-from futurama.retrying import retrying
+from futurama.retrying import writing
 from futurama.running import RunningCalls
 from futurama.runtime import Runtime
 from futurama.stats import Stats
@@ -46,6 +47,9 @@ _UNTOUCHED_SHARE = 0.25
 
 _RENEWED_AFTER_SHARE = 1 / 3
 """A lease is renewed when this share of it is over: two renewals may fail before it matters."""
+
+_RENEWED_AGAIN_SHARE = 1 / 6
+"""After a failure renewals pause no longer than this share of a lease: meanwhile others need theirs."""
 
 _FAR_SHARE = 0.25
 """A backend that takes longer than this part of a lease to answer is too far away for it."""
@@ -70,7 +74,15 @@ _CLAIMED_PER_WORKER = 2
 """The smallest claims: one call under way and one to follow it, for each worker."""
 
 _BREATH_SECONDS = 0.01
-"""How soon to look again whether suspects have been called."""
+"""How soon to look again whether suspects have been called, or others have given back what they withdrew."""
+
+_GRACE_SHARE = 0.1
+"""What coroutines that are cancelled have of the time in which an instance is to stop, to clean up."""
+
+_LONGEST_GRACE_SECONDS = 1.0
+
+_IDLE_SECONDS = 0.1
+"""In this time a loop that has nothing to do has ended."""
 
 _MAX_BATCH = 1000
 """Most leases renewed, and most withdrawn claims reported, at once: no transaction is long."""
@@ -223,18 +235,20 @@ class Scheduler:
                 may take the backend's own timeout longer.
 
         Returns:
-            Whether all calls ended and were reported. What was not is claimed again by any
-            instance when its lease ends.
+            Whether all calls ended, or had been given up, and were reported. What was not is claimed
+            again by any instance when its lease ends.
         """
         deadline_us = self._runtime.monotonic_us() + int(timeout * 1e6)
         self._claim_loop.stop(self._seconds_until(deadline_us))
+        self._held.close()
         for held in self._held.withdraw_all():
             self._report(Report(held, Settlement.release(held.claim), "released"))
-        self._held.close()
-        has_ended = self._workers.join(self._seconds_until(deadline_us))
-        has_ended &= self._coroutines.join(self._seconds_until(deadline_us))
+        grace = min(_LONGEST_GRACE_SECONDS, timeout * _GRACE_SHARE)
+        functions_ended = self._workers.join(self._seconds_until(deadline_us) - grace)
+        coroutines_ended = self._coroutines.join(self._seconds_until(deadline_us), grace=grace)
+        functions_ended = functions_ended or self._workers.join(0)
         self._watchdog_loop.stop(self._seconds_until(deadline_us))
-        if self._report_loop.stop(self._seconds_until(deadline_us)):
+        if self._report_loop.stop(max(_IDLE_SECONDS, self._seconds_until(deadline_us))):
             self._report_until(deadline_us)
         self._renew_loop.stop(self._seconds_until(deadline_us))
         self._upkeep_loop.stop(self._seconds_until(deadline_us))
@@ -246,7 +260,7 @@ class Scheduler:
                 self._owner,
                 len(self._held),
             )
-        return has_ended and not len(self._held)
+        return functions_ended and coroutines_ended and not len(self._held)
 
     # -- for the queue --------------------------------------------------------------------------
 
@@ -272,8 +286,9 @@ class Scheduler:
             return None
         errors: list[BackendError] = []
         try:
-            is_ours = retrying(
-                partial(self._withdrawn.call, settlement(held.claim)),
+            is_ours = writing(
+                self._withdrawn,
+                settlement(held.claim),
                 runtime=self._runtime,
                 timeout=self._config.operation_timeout_sec,
                 on_error=errors.append,
@@ -342,8 +357,7 @@ class Scheduler:
             self._next_claim_us = self._clock.now_us() + int(_BREATH_SECONDS * 1e6)
             self._put_back(too_many, lease_end_us=asked_us + self._lease_us)
         if claims:
-            self._held.add(claims, lease_end_us=asked_us + self._lease_us)
-            self._workers.wake()
+            self._hold(claims, lease_end_us=asked_us + self._lease_us)
         if too_many:
             return _BREATH_SECONDS
         if len(batch.claims) == room:
@@ -362,8 +376,8 @@ class Scheduler:
         return wait
 
     def renew_step(self) -> float:
-        """Let the leases of calls that were given up end, and renew the others in time."""
-        return min(self._watchdog.end_leases(), self._renew_leases())
+        """Renew leases in time, and let those of calls that were given up end."""
+        return min(self._renew_leases(), self._watchdog.end_leases())
 
     def _renew_leases(self) -> float:
         """Renew every lease of which a third is over; give up those that have ended.
@@ -382,7 +396,8 @@ class Scheduler:
                 self._reporter.lose(
                     each for each in held if each.lease_end_us < asked_us and each.is_callable
                 )
-                return self._renew_health.failed(exc)
+                pause = self._renew_health.failed(exc)
+                return min(pause, self._lease_us * _RENEWED_AGAIN_SHARE / 1e6)
             self._renew_health.worked()
         self._workers.wake()
         earliest_us = self._held.earliest_lease_end_us()
@@ -391,24 +406,29 @@ class Scheduler:
         return max(0.0, (earliest_us - renew_us - self._runtime.monotonic_us()) / 1e6) + 0.01
 
     def _renew(self, held: Sequence[Held]) -> None:
+        failure = None
+        for part, outcome in in_parts(self._renew_together, held):
+            if isinstance(outcome, Exception):
+                failure = outcome
+                continue
+            for each, lease_end_us in zip(part, outcome, strict=True):
+                if lease_end_us is not None:
+                    self._held.renewed(each, lease_end_us=lease_end_us)
+                elif each.is_callable:
+                    self._reporter.lose([each])
+                else:
+                    self._held.forget([each])  # its report will be refused and counted
+        if failure is not None:
+            raise failure
+
+    def _renew_together(self, held: Sequence[Held]) -> Sequence[int | None]:
+        """When the lease of each ends from now on, on the local timer; None: it is not ours."""
         asked_us = self._runtime.monotonic_us()
         now = self._clock.now()
-        try:
-            renewed = self._backend.renew(
-                [each.claim for each in held], now=now, lease_until=self._lease_until(now)
-            )
-        except EventsLockedError as exc:
-            _, others = exc.split(held)
-            if others:
-                self._renew(others)
-            raise
-        for each, is_ours in zip(held, renewed, strict=True):
-            if is_ours:
-                self._held.renewed(each, lease_end_us=asked_us + self._lease_us)
-            elif each.is_callable:
-                self._reporter.lose([each])
-            else:
-                self._held.forget([each])  # its report will be refused and counted
+        renewed = self._backend.renew(
+            [each.claim for each in held], now=now, lease_until=self._lease_until(now)
+        )
+        return [asked_us + self._lease_us if is_ours else None for is_ours in renewed]
 
     def upkeep_step(self) -> float:
         """Whatever has to be done now and then."""
@@ -430,6 +450,13 @@ class Scheduler:
     def _report(self, report: Report) -> None:
         if self._reporter.add(report) or self._is_full():
             self._report_loop.wake()
+
+    def _hold(self, claims: Sequence[Claim], *, lease_end_us: int) -> None:
+        if self._held.add(claims, lease_end_us=lease_end_us):
+            self._workers.wake()
+        else:  # stop() could not wait for the backend any longer
+            releases = [Settlement.release(claim) for claim in claims]
+            self._put_back(releases, lease_end_us=lease_end_us)
 
     def _put_back(self, releases: Sequence[Settlement], *, lease_end_us: int) -> None:
         """Release these claims now or, if the backend fails, as soon as that can be reported."""
@@ -454,12 +481,13 @@ class Scheduler:
         return self._backend.settle(settlements, now=self._clock.now())
 
     def _report_until(self, deadline_us: int) -> None:
+        """Write all reports, and let callers and the watchdog end what they are about to give back."""
         while True:
             pause = self._reporter.step()
             left = self._seconds_until(deadline_us)
-            if not self._reporter or not left:
+            if not left or not (self._reporter or self._held.is_giving_back):
                 return
-            self._runtime.sleep(min(pause, left))
+            self._runtime.sleep(min(pause, left) if self._reporter else min(_BREATH_SECONDS, left))
 
     def _use_room(self) -> None:
         """If claiming had to stop because this instance was full, let it go on."""

@@ -64,23 +64,30 @@ def key(
     )
 
 
-def load(cls: type[T], values: Mapping[str, Any], *, also_known: Collection[str] = ()) -> T:
+def load(
+    cls: type[T], values: Mapping[str, Any], *, also_known: Collection[str] = (), whose: str = ""
+) -> T:
     """Make a ``cls`` from ``values``, whose keys must all be fields of ``cls``.
 
     Args:
         cls: an attrs class whose fields were made by :func:`key`.
         values: the keys given.
         also_known: keys that are not ``cls``'s business but may be what a misspelt key meant.
+        whose: the keys are, for the error about one that nobody knows.
 
     Raises:
         ConfigError: an unknown key, a wrong type or a number below the minimum; names the key,
             the value (unless secret) and what would be right.
     """
-    return cls(**checked(cls, values, also_known=also_known))
+    return cls(**checked(cls, values, also_known=also_known, whose=whose))
 
 
 def checked(
-    cls: type[Any], values: Mapping[str, Any], *, also_known: Collection[str] = ()
+    cls: type[Any],
+    values: Mapping[str, Any],
+    *,
+    also_known: Collection[str] = (),
+    whose: str = "",
 ) -> dict[str, Any]:
     """``values`` as :func:`load` would pass them to ``cls``; an int becomes a float where wanted."""
     fields = attrs.fields_dict(cls)
@@ -89,18 +96,19 @@ def checked(
     result = {}
     for name, value in values.items():
         if name not in fields:
-            raise _unknown_key(name, value, known)
+            raise _unknown_key(name, value, known, whose)
         result[name] = _check(name, value, hints[name], fields[name])
     return result
 
 
-def _unknown_key(name: str, value: object, known: Mapping[str, bool]) -> ConfigError:
+def _unknown_key(name: str, value: object, known: Mapping[str, bool], whose: str) -> ConfigError:
     """The error for a key that nobody knows.
 
     Args:
         name: the key.
         value: its value; shown only where it cannot be, or contain, a secret.
         known: all known keys, and whether each is secret.
+        whose: see :func:`load`.
     """
     elsewhere = _ELSEWHERE.get(name.lower(), name)
     wanted = elsewhere if elsewhere in known else name.lower()
@@ -113,7 +121,8 @@ def _unknown_key(name: str, value: object, known: Mapping[str, bool]) -> ConfigE
     )
     shown = "" if may_be_secret else f" (value {value!r})"
     advice = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(sorted(known))}"
-    return ConfigError(f"unknown configuration key {name!r}{shown}: {advice}", key=name)
+    of = f" of {whose}" if whose else ""
+    return ConfigError(f"unknown configuration key {name!r}{of}{shown}: {advice}", key=name)
 
 
 def _is_secret(field: attrs.Attribute[Any]) -> bool:

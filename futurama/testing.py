@@ -53,8 +53,9 @@ class VirtualTime(Runtime):
     Several queues may share one: then they are several instances of one application. Steps and
     triggers run one after another in the thread that calls :meth:`advance`, each at its very time;
     equal times run in the order in which the queues were started. An ``AssertionError`` in a trigger
-    is raised by :meth:`advance`; other exceptions mean a retry, as in production. Coroutines run to their end
-    without a break; what they sleep, they sleep in real time.
+    is raised by :meth:`advance`; other exceptions mean a retry, as in production. A call takes no virtual time:
+    coroutines run to their end without a break, what triggers sleep they sleep in real time, and
+    ``trigger_timeout_sec`` gives nothing up.
 
     Args:
         start: the first instant, aware; by default 2030-01-01 00:00 UTC.
@@ -75,6 +76,8 @@ class VirtualTime(Runtime):
 
     def advance(self, by: timedelta) -> None:
         """Let ``by`` pass, and all that is due happen."""
+        if not isinstance(by, timedelta):
+            raise TypeError(f"time advances by a timedelta, got {by!r}; see also advance_to()")
         self.advance_to(self.now() + by)
 
     def advance_to(self, instant: datetime) -> None:
@@ -202,7 +205,7 @@ class _VirtualCoroutines:
         self._loop = self._loop or asyncio.new_event_loop()
         self._loop.run_until_complete(run())
 
-    def join(self, timeout: float) -> bool:
+    def join(self, timeout: float, *, grace: float) -> bool:
         return True
 
     def close(self, last: CoroutineFunction) -> None:

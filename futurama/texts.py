@@ -30,7 +30,7 @@ def text_of(convert: Callable[[object], str], value: object, longest: int) -> st
     """What ``convert`` makes of ``value``, shortened; if it cannot, which class ``value`` is of."""
     try:
         text = convert(value)
-    except Exception:
+    except BaseException:
         text = object.__repr__(value)
     return shortened(text, longest)
 
@@ -41,6 +41,6 @@ def presentable(error: BaseException) -> BaseException:
     try:
         stand_in.__traceback__ = error.__traceback__
         length = sum(map(len, traceback.format_exception(error)))
-    except Exception:  # not even its class can be asked for
+    except BaseException:  # not even its class can be asked for
         return stand_in
     return error if length <= _LONGEST_TRACEBACK else stand_in

@@ -13,7 +13,7 @@ from datetime import datetime
 from futurama.backend import EventBackend
 from futurama.calls import Caller
 from futurama.clock import BackendClock
-from futurama.errors import BackendError
+from futurama.errors import BackendError, BackendRejectedError, EventsLockedError
 from futurama.health import Health
 from futurama.held import Held, HeldClaims
 from futurama.running import RunningCalls
@@ -106,25 +106,33 @@ class Watchdog:
 
         Part of the step that renews leases, so that no renewal under way can undo it.
         """
-        while self._abandoned:
-            held, due = self._abandoned[0]
-            now = self._clock.now()
+        error = None
+        for _ in range(len(self._abandoned)):
+            held, due = self._abandoned.popleft()
             try:
-                [is_ours] = self._backend.renew([held.claim], now=now, lease_until=due or now)
+                self._end_lease(held, due)
             except BackendError as exc:
+                error = exc
                 if self._timer_us() < held.lease_end_us:
-                    return self._health.failed(exc)
-                is_ours = False
-            else:
-                self._health.worked()
-            self._abandoned.popleft()
-            if is_ours:
-                self._stats.count("retried", 0 if due is None else 1)
-                self._held.forget([held])
-                self._on_ended(due or now)
-            else:
-                self._lose([held])
+                    self._abandoned.append((held, due))
+                else:
+                    self._lose([held])
+                if not isinstance(exc, EventsLockedError | BackendRejectedError):
+                    break  # those that follow would wait for the same
+        if error is not None:
+            return self._health.failed(error)
+        self._health.worked()
         return math.inf
+
+    def _end_lease(self, held: Held, due: datetime | None) -> None:
+        now = self._clock.now()
+        [is_ours] = self._backend.renew([held.claim], now=now, lease_until=due or now)
+        if is_ours:
+            self._stats.count("retried", 0 if due is None else 1)
+            self._held.forget([held])
+            self._on_ended(due or now)
+        else:
+            self._lose([held])
 
     def _look_at(self, held: Held, now_us: int) -> float:
         """Do what has to be done about a call; return when to look at it again."""

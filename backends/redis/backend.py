@@ -27,7 +27,7 @@ from futurama.backend import (
 from futurama.backends.redis import batches, claiming, pages, records
 from futurama.backends.redis.diagnosis import diagnose, refuse_eviction
 from futurama.backends.redis.server import Server
-from futurama.backends.redis.settings import RedisSettings, check
+from futurama.backends.redis.settings import RedisSettings
 from futurama.errors import BackendSetupError
 from futurama.events import CancelOutcome, RescheduleOutcome
 
@@ -66,7 +66,6 @@ class RedisBackend:
 
     def __init__(self, settings: RedisSettings | None = None) -> None:
         settings = settings or RedisSettings()
-        check(settings)
         self.capabilities = Capabilities(
             durable=True,
             shared=True,

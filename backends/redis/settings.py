@@ -6,10 +6,11 @@ import re
 
 import attrs
 
+from futurama.backends.host_names import check_host
 from futurama.errors import ConfigError
 from futurama.settings import key
 
-__all__ = ["RedisSettings", "check"]
+__all__ = ["RedisSettings"]
 
 _MAX_DATA_BYTES = 64 * 1024 * 1024
 """To store that holds up a server for half a second."""
@@ -78,9 +79,13 @@ class RedisSettings:
         maximum=_MAX_DATA_BYTES,
     )
 
+    def __attrs_post_init__(self) -> None:
+        """Raise :class:`ConfigError` if a key has a value that can never work."""
+        _check(self)
 
-def check(settings: RedisSettings) -> None:
-    """Raise :class:`ConfigError` if a key has a value that can never work."""
+
+def _check(settings: RedisSettings) -> None:
+    check_host(settings.host, advice="put a port into 'port'", database_key="db")
     if not _NAMESPACE.fullmatch(settings.namespace):
         raise ConfigError(
             "configuration key 'namespace' must be 1 to 64 letters (a-z, A-Z), digits or one of "

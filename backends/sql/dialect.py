@@ -47,6 +47,15 @@ class Dialect(ABC):
     def fault(self, error: BaseException) -> tuple[Fault, str]:
         """What an exception of SQLAlchemy or of the driver means, and what to do about it."""
 
+    @property
+    def present_place(self) -> str:
+        """The one of several servers that is used now."""
+        return self.place
+
+    def place_of(self, error: BaseException) -> str:
+        """Where this exception of SQLAlchemy or of the driver came from, as far as that is known."""
+        return self.place
+
     def is_rolled_back(self, error: BaseException) -> bool:
         """Whether this error of COMMIT says for certain that nothing was committed."""
         return False

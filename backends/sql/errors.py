@@ -377,7 +377,8 @@ POSTGRESQL_ROLLED_BACK: Mapping[str, str] = {
 }
 """The errors of COMMIT after which it is certain that nothing was committed, and why.
 
-After all others it is unknown, 40003 and 08007 of the same classes included, which say just that.
+So it is after those that concern a row: constraints and triggers that were deferred run before anything
+is committed. After all others it is unknown, 40003 and 08007 included, which say just that.
 """
 
 POSTGRESQL_REFUSALS: Mapping[str, tuple[Fault, str]] = {

@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import attrs
 
+from futurama.backends.host_names import NAME, check_host, refuse_url
 from futurama.errors import ConfigError
 
 __all__ = ["Address", "Hosts", "addresses"]
@@ -24,8 +25,12 @@ for it, too."""
 
 _MAX_PORT = 65_535
 
-_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]+))?")
-"""``name``, ``name:port``, ``[IPv6]`` or ``[IPv6]:port``."""
+_FOLDER = r"/[^:\[\]]*"
+
+_ADDRESS = re.compile(
+    rf"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>{NAME}|{_FOLDER}))(?::(?P<port>[0-9]+))?"
+)
+"""``name``, ``name:port``, ``[IPv6]`` or ``[IPv6]:port``; where sockets lie in a folder, that as name."""
 
 
 @attrs.frozen
@@ -40,7 +45,13 @@ class Address:
 
 
 class Reachable(attrs.AttrsInstance, Protocol):
-    """The configuration keys that say where servers are."""
+    """The configuration keys that say where servers are.
+
+    Attributes:
+        takes_folders: whether a host may be the folder of the server's Unix socket.
+    """
+
+    takes_folders: ClassVar[bool]
 
     @property
     def hosts(self) -> str:
@@ -59,9 +70,12 @@ def addresses(settings: Reachable) -> Sequence[Address]:
     """What these keys mean together.
 
     Raises:
-        ConfigError: they contradict each other, or ``hosts`` is no list of hosts.
+        ConfigError: they contradict each other, ``host`` is none, or ``hosts`` is no list of hosts.
     """
     hosts, host = settings.hosts, settings.host
+    refuse_url("hosts", hosts)
+    if not (settings.takes_folders and host.startswith("/")):
+        check_host(host, advice="put a port into 'port', and several servers into 'hosts'")
     if not hosts:
         return [Address(host, settings.port)]
     if host != attrs.fields_dict(type(settings))["host"].default:
@@ -70,7 +84,7 @@ def addresses(settings: Reachable) -> Sequence[Address]:
             "one of them, and put all hosts into 'hosts' if there are several",
             key="hosts",
         )
-    found = [_address(item.strip(), settings.port, hosts) for item in hosts.split(",")]
+    found = [_address(item.strip(), settings) for item in hosts.split(",")]
     if len(set(found)) < len(found):
         raise ConfigError(
             f"configuration key 'hosts' names a host twice, got {hosts!r}", key="hosts"
@@ -78,13 +92,16 @@ def addresses(settings: Reachable) -> Sequence[Address]:
     return found
 
 
-def _address(item: str, usual_port: int, hosts: str) -> Address:
+def _address(item: str, settings: Reachable) -> Address:
     match = _ADDRESS.fullmatch(item)
-    port = int(match["port"] or usual_port) if match else 0
-    if match is None or not 0 < port <= _MAX_PORT:
+    port = int(match["port"] or settings.port) if match else 0
+    is_misplaced = item.startswith("/") and not settings.takes_folders
+    if match is None or is_misplaced or not 0 < port <= _MAX_PORT:
+        culprit = f", where {item!r} is wrong" if item else ", where nothing stands beside a comma"
         raise ConfigError(
             "configuration key 'hosts' must be hosts with or without a port, separated by commas, "
-            f'like "db1:3306, db2, [::1]:3307"; {item!r} is none, got {hosts!r}',
+            f'like "db1, db2:7000, [::1]:7000", got {settings.hosts!r}'
+            f"{culprit if ',' in settings.hosts else ''}",
             key="hosts",
         )
     return Address(match["ipv6"] or match["name"], port)
@@ -114,6 +131,11 @@ class Hosts:
         self._lock = threading.Lock()
         self._present: Address | None = None
         self._failed_at: dict[Address, float] = {}
+
+    @property
+    def present(self) -> Address | None:
+        """The one that is used, if there is one."""
+        return self._present
 
     def in_order(self) -> Sequence[Address]:
         """All of them: the present one, then those that have not failed lately, then the others."""

@@ -123,6 +123,6 @@ class Schema:
 
     def _error(self, text: str) -> BackendSetupError:
         return BackendSetupError(
-            f"{self._dialect.place}: the schema of the table {self._table_name!r} {text}",
+            f"{self._dialect.present_place}: the schema of the table {self._table_name!r} {text}",
             backend=self._dialect.name,
         )

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl as tls
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import attrs
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from futurama.backend import Finding, Verdict
 from futurama.backends.sql.dialect import Dialect
 from futurama.backends.sql.errors import Fault, driver_error, own_words, translate
-from futurama.backends.sql.hosts import Address, Hosts
-from futurama.errors import BackendSetupError, BackendUnavailableError, ConfigError
+from futurama.backends.sql.hosts import Address, Hosts, addresses
+from futurama.errors import (
+    BackendError,
+    BackendSetupError,
+    BackendUnavailableError,
+    ConfigError,
+)
 from futurama.settings import key
 
 __all__ = ["ServerDialect", "ServerSettings"]
@@ -26,7 +33,7 @@ _USED_AT = "futurama used at"
 """Where in the pool's notes on a connection the end of its last use is; none before the first."""
 
 _ADDRESS = "futurama address"
-"""Where in them the address is that it leads to."""
+"""Where in them the address is that it leads to; in an error of the driver, the one it came from."""
 
 _ELSEWHERE = frozenset({Fault.UNAVAILABLE, Fault.CAPACITY, Fault.LOST, Fault.MOVED})
 """If connecting fails with one of these, the next host may do better."""
@@ -37,12 +44,17 @@ class ServerSettings:
     """The configuration keys that mean the same for every server.
 
     Members add ``host``, ``port``, ``username``, ``password`` and ``db_name``, whose defaults differ.
+
+    Attributes:
+        takes_folders: whether a host may be the folder of the server's Unix socket.
     """
+
+    takes_folders: ClassVar[bool] = False
 
     hosts: str = key(
         "",
         "several servers with the same data instead of host, in order of preference, like "
-        "`db1:3306, db2, [::1]:3307`; the first that works and takes writes is used",
+        "`db1, db2:7000, [::1]:7000`; the first that works and takes writes is used",
     )
     table_name: str = key("events", "the table of events; queues with different tables are apart")
     max_open_connection: int = key(
@@ -88,11 +100,18 @@ class ServerSettings:
     )
 
     def __attrs_post_init__(self) -> None:
-        """Refuse keys that contradict each other.
+        """Refuse what can never work.
 
         Raises:
-            ConfigError: the server would still be waiting for a lock when it is taken for dead.
+            ConfigError: there is no server or no database of such a name, or the server would still
+                be waiting for a lock when it is taken for dead.
         """
+        member: Any = self
+        addresses(member)
+        if not member.db_name:
+            raise ConfigError(
+                "configuration key 'db_name' must name a database, got ''", key="db_name"
+            )
         if self.read_timeout_sec <= self.lock_wait_timeout_sec:
             raise ConfigError(
                 f"configuration key 'read_timeout_sec' ({self.read_timeout_sec:g}) must be more than "
@@ -137,7 +156,22 @@ class ServerDialect(Dialect):
         self._addresses = addresses
         self._hosts = Hosts(addresses)
         self.has_several_hosts = len(addresses) > 1
-        self.place = f"{username}@{','.join(map(str, addresses))}/{db_name}"
+        self._username, self._db_name = username, db_name
+        self.place = self._place(*addresses)
+
+    def _place(self, *addresses: Address) -> str:
+        return f"{self._username}@{','.join(map(str, addresses))}/{self._db_name}"
+
+    @property
+    def present_place(self) -> str:
+        """See :class:`Dialect`; all of them before the first was used."""
+        present = self._hosts.present
+        return self.place if present is None else self._place(present)
+
+    def place_of(self, error: BaseException) -> str:
+        """See :class:`Dialect`."""
+        address = getattr(driver_error(error), _ADDRESS, None)
+        return self.place if address is None else self._place(address)
 
     def make_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """See :class:`Dialect`."""
@@ -184,7 +218,7 @@ class ServerDialect(Dialect):
         )
         event.listen(engine, "checkin", _note_use)
         event.listen(engine, "checkout", self._replace_if_useless)
-        event.listen(engine, "handle_error", self._leave_if_moved)
+        event.listen(engine, "handle_error", self._note_error)
         return engine
 
     def _connect_pooled(self, record: Any, *, autocommit: bool) -> Any:
@@ -201,10 +235,12 @@ class ServerDialect(Dialect):
         if used_at is not None and self.is_closed(connection, time.monotonic() - used_at):
             raise exc.InvalidatePoolError
 
-    def _leave_if_moved(self, context: sa.ExceptionContext) -> None:
+    def _note_error(self, context: sa.ExceptionContext) -> None:
+        """Say where it came from, and leave that server if it takes no writes any more."""
         connection, error = context.connection, context.original_exception
         if connection is None or connection.invalidated:
             return
+        setattr(error, _ADDRESS, connection.info[_ADDRESS])
         if context.statement is None and self.is_unclear_at_commit(error):
             return  # a server that has really gone says so when the next transaction begins
         if self.fault(error)[0] is Fault.MOVED:
@@ -235,7 +271,8 @@ class ServerDialect(Dialect):
             name = self._create_database()
         except self.driver_error as error:
             fault, advice = self.fault(error)
-            raise translate(error, fault, advice, backend=self.name, place=self.place) from error
+            place = self.place_of(error)
+            raise translate(error, fault, advice, backend=self.name, place=place) from error
         return [f"Created the database {name!r}."]
 
     def connect(self, *, autocommit: bool) -> Any:
@@ -256,13 +293,8 @@ class ServerDialect(Dialect):
         refusals: list[str] = []
         for address in self._hosts.in_order():
             try:
-                connection = connect(address)
-            except UnicodeError as error:
-                raise BackendSetupError(
-                    f"{self.place}: the key {'hosts' if self.has_several_hosts else 'host'} has "
-                    f"{address.host!r}, which cannot be a host name ({error})",
-                    backend=self.name,
-                ) from error
+                with self._at(address):
+                    connection = connect(address)
             except self.driver_error as error:
                 if not self.has_several_hosts or self.fault(error)[0] not in _ELSEWHERE:
                     raise
@@ -278,6 +310,46 @@ class ServerDialect(Dialect):
                 self._hosts.works(address)
                 return connection, address
         raise AssertionError("there is no host")
+
+    @contextlib.contextmanager
+    def _at(self, address: Address) -> Iterator[None]:
+        """Have the errors of what is done here say which host they came from.
+
+        Raises:
+            BackendSetupError: the name can be none.
+        """
+        try:
+            yield
+        except UnicodeError as error:
+            raise BackendSetupError(
+                f"{self.place}: the key {'hosts' if self.has_several_hosts else 'host'} has "
+                f"{address.host!r}, which cannot be a host name ({error})",
+                backend=self.name,
+            ) from error
+        except self.driver_error as error:
+            setattr(error, _ADDRESS, address)
+            raise
+
+    def diagnose_hosts(self) -> Sequence[Finding]:
+        """Whether each of several hosts can be used, be it that another one is."""
+        if not self.has_several_hosts:
+            return []
+        return [self._diagnose_host(address) for address in self._addresses]
+
+    def _diagnose_host(self, address: Address) -> Finding:
+        name = f"host {address}"
+        try:
+            with self._at(address):
+                self._connect(address=address, autocommit=True).close()
+        except self.driver_error as error:
+            fault, advice = self.fault(error)
+            if fault is Fault.MOVED:
+                return Finding(name, f"takes no writes ({own_words(error)})")
+            value = f"cannot be used ({own_words(error)})"
+            return Finding(name, value, Verdict.PROBLEM, advice)
+        except BackendError as error:
+            return Finding(name, "cannot be used", Verdict.PROBLEM, str(error))
+        return Finding(name, "in use" if self._hosts.is_present(address) else "works")
 
     @abstractmethod
     def _connect(self, *, address: Address, autocommit: bool) -> Any:

@@ -125,7 +125,7 @@ class Transactions:
                     raise
                 connection.invalidate()
                 raise OutcomeUnknownError(
-                    f"{self._dialect.place}: whether the transaction was committed is unknown "
+                    f"{self._dialect.place_of(error)}: whether the transaction was committed is unknown "
                     f"({driver_error(error)})",
                     backend=self._dialect.name,
                 ) from driver_error(error)
@@ -138,9 +138,8 @@ class Transactions:
 
     def _translated(self, error: exc.SQLAlchemyError) -> BackendError:
         fault, advice = self._dialect.fault(error)
-        return translate(
-            error, fault, advice, backend=self._dialect.name, place=self._dialect.place
-        )
+        place = self._dialect.place_of(error)
+        return translate(error, fault, advice, backend=self._dialect.name, place=place)
 
     def _drop_if_useless(self, context: sa.ExceptionContext) -> None:
         # SQLAlchemy then closes all connections of the pool: they lead to the same server.

@@ -13,8 +13,9 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from futurama.backend import AddOutcome, Query
+from futurama.backend import AddOutcome, Finding, Query, Verdict
 from futurama.backends.mysql import MySQLSettings
+from futurama.backends.postgresql import PostgreSQLSettings
 from futurama.backends.sql import hosts as module
 from futurama.backends.sql.hosts import Address, Hosts, addresses
 from futurama.errors import BackendSetupError, BackendUnavailableError, ConfigError
@@ -51,14 +52,35 @@ def test_without_hosts_there_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "hosts", [" ", "a,", ",a", "a,,b", "a:", "a:0", "a:65536", "a:b", "::1", "[a", "a]:1", "a, a"]
-)
+    "hosts",
+    [" ", "a,", ",a", "a,,b", "a:", "a:0", "a:65536", "a:b", "::1", "[a", "a]:1", "a, a", "a b",
+     "a;b", "a, b c", "a/b"],
+)  # fmt: skip
 def test_what_is_no_list_of_hosts_is_refused(product: str, hosts: str) -> None:
     """The error names the key and shows its value."""
     with pytest.raises(ConfigError, match="'hosts'") as caught:
         configured(product, hosts=hosts)
     assert caught.value.key == "hosts"
     assert repr(hosts) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "culprit"), [("a, b c", ", where 'b c' is wrong"), ("a,", ", where nothing stands")]
+)
+def test_the_wrong_one_of_several_hosts_is_named(product: str, hosts: str, culprit: str) -> None:
+    """Where there are several, the error says which of them it is."""
+    with pytest.raises(ConfigError, match=culprit):
+        configured(product, hosts=hosts)
+
+
+def test_the_folder_of_a_socket_is_a_host() -> None:
+    """PostgreSQL's clients take one for a name, alone or among others; those of MySQL do not."""
+    folder = "/var/run/postgresql"
+    assert addresses(PostgreSQLSettings(host=folder)) == [Address(folder, 5432)]
+    assert addresses(PostgreSQLSettings(hosts=f"{folder}:1, b"))[0] == Address(folder, 1)
+    for key in ("host", "hosts"):
+        with pytest.raises(ConfigError, match=repr(folder)):
+            _addresses(**{key: folder})
 
 
 def test_hosts_beside_a_host_are_refused(product: str) -> None:
@@ -410,8 +432,9 @@ def test_first_read_only_under_use(pair: Pair, request: pytest.FixtureRequest) -
         return connection.exec_driver_sql(_IS_READ_ONLY[pair.language]).scalar_one() in {1, "on"}
 
     wait_until(lambda: backend._transactions.write(sees_it))
-    with pytest.raises(BackendUnavailableError, match="writer"):
+    with pytest.raises(BackendUnavailableError, match="writer") as caught:
         backend.add([event("refused")], if_exists="raise")
+    _assert_first_is_blamed(pair, caught.value)
     _assert_second_is_used(pair, backend)
     assert pair.stored(pair.first) == {"before"}
     wait_until(lambda: pair.first.sessions(pair.database) == [])
@@ -430,5 +453,71 @@ def test_no_host_works(read_only_first: Pair) -> None:
 
 def test_a_refused_login_is_no_reason_to_go_on(pair: Pair) -> None:
     """Someone has to act: with the second in its place nobody would notice."""
-    with pytest.raises(BackendSetupError, match="username and password"):
+    with pytest.raises(BackendSetupError, match="username and password") as caught:
         pair.make(password="wrong-word").open()
+    _assert_first_is_blamed(pair, caught.value)
+
+
+def _assert_first_is_blamed(pair: Pair, error: Exception) -> None:
+    """The error names this host and no other."""
+    assert f"@127.0.0.1:{pair.first.port}/" in str(error)
+    assert str(pair.second.port) not in str(error)
+
+
+def test_a_database_that_may_not_be_created_is_no_reason_to_go_on(pair: Pair) -> None:
+    """The error says on which host it is missing."""
+    with pytest.raises(BackendSetupError) as caught:
+        pair.make(db_name="futurama_nowhere").open()
+    _assert_first_is_blamed(pair, caught.value)
+
+
+def test_a_missing_table_is_no_reason_to_go_on(pair: Pair) -> None:
+    """The error of a statement says on which host it failed."""
+    backend = pair.opened()
+    pair.first.execute("DROP TABLE events", database=pair.database)
+    with pytest.raises(BackendSetupError, match="futurama migrate") as caught:
+        backend.add([event("a")], if_exists="raise")
+    _assert_first_is_blamed(pair, caught.value)
+    pair.first.execute("DROP TABLE futurama_schema", database=pair.database)
+    with pytest.raises(BackendSetupError, match="create_schema") as caught:
+        pair.make(create_schema=False).open()
+    _assert_first_is_blamed(pair, caught.value)
+
+
+# -- what `futurama check` says -------------------------------------------------------------------
+
+
+def _found(pair: Pair, **keys: Any) -> list[Finding]:
+    """What is found out about each host, in order."""
+    return [each for each in pair.make(**keys).diagnose() if each.name.startswith("host ")]
+
+
+def test_each_of_several_hosts_is_looked_at(pair: Pair) -> None:
+    """The one that is used, and the one that may have to be; a single host is not worth a line."""
+    first, second = _found(pair)
+    assert first == Finding(f"host 127.0.0.1:{pair.first.port}", "in use")
+    assert second == Finding(f"host 127.0.0.1:{pair.second.port}", "works")
+    assert _found(pair, hosts=f"127.0.0.1:{pair.first.port}") == []
+
+
+def test_a_host_that_is_down_is_a_problem(without_first: Pair) -> None:
+    """Even though the other one works."""
+    first, second = _found(without_first)
+    assert (first.verdict, second.value) == (Verdict.PROBLEM, "in use")
+    assert "is it running" in first.advice
+    assert _PASSWORD not in repr(first)
+
+
+def test_a_host_that_cannot_be_a_name_is_a_problem(pair: Pair) -> None:
+    """It is found although nobody would have asked for it yet."""
+    first, second = _found(pair, hosts=f"127.0.0.1:{pair.first.port}, a..b:1")
+    assert first.value == "in use"
+    assert second.verdict is Verdict.PROBLEM
+
+
+def test_a_replica_is_no_problem(read_only_first: Pair) -> None:
+    """That it takes no writes is said, and is as it should be."""
+    first, second = _found(read_only_first)
+    assert first.verdict is Verdict.OK
+    assert first.value.startswith("takes no writes (")
+    assert second.value == "in use"

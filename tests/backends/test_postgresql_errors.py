@@ -21,6 +21,7 @@ from futurama.backends.sql.errors import (
 )
 from futurama.errors import (
     BackendError,
+    BackendRejectedError,
     BackendSetupError,
     BackendUnavailableError,
     OutcomeUnknownError,
@@ -171,6 +172,38 @@ def test_a_transaction_that_stands_still_is_ended_by_the_server(
 
     with pytest.raises(BackendUnavailableError, match="lost"):
         backend._transactions.write(work)
+    assert backend.count()[State.WAITING] == 0
+
+
+_DEFERRED = {
+    "constraint": (
+        "CREATE TABLE users (id bytea PRIMARY KEY)",
+        "INSERT INTO users VALUES ('good')",
+        "ALTER TABLE events ADD FOREIGN KEY (id) REFERENCES users DEFERRABLE INITIALLY DEFERRED",
+    ),
+    "trigger": (
+        """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN IF NEW.id = 'bad' THEN RAISE 'no'; END IF; RETURN NEW; END $$""",
+        """CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION refuse()""",
+    ),
+}
+"""What an administrator can have checked at COMMIT -> the statements that do it."""
+
+
+@pytest.mark.parametrize("by", _DEFERRED)
+def test_what_is_refused_at_commit_has_changed_nothing(
+    make_postgresql: MakePostgreSQL,
+    postgresql_server: PostgreSQL | ExternalPostgreSQL,
+    by: str,
+) -> None:
+    """The outcome is known, and the same as that of a refusal by the statement."""
+    backend = make_postgresql()
+    backend.open()
+    for statement in _DEFERRED[by]:
+        postgresql_server.execute(statement, database=backend._settings.db_name)
+    with pytest.raises(BackendRejectedError):
+        backend.add([event("good"), event("bad")], if_exists="raise")
     assert backend.count()[State.WAITING] == 0
 
 

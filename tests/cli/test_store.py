@@ -7,7 +7,7 @@ import json
 from futurama.backends.memory import MemoryBackend
 from tests.cli.conftest import Cli
 from tests.cli.test_errors import unreachable
-from tests.servers import ExternalMySQL, MariaDB
+from tests.servers import ExternalMySQL, MariaDB, free_port
 
 
 def test_migrate_makes_the_schema(cli: Cli) -> None:
@@ -59,6 +59,20 @@ def test_check_of_mysql(cli: Cli, mysql_server: MariaDB | ExternalMySQL) -> None
         "innodb_flush_log_at_trx_commit",
         "clock",
     } <= names
+
+
+def test_check_of_a_dead_host(cli: Cli, mysql_server: MariaDB | ExternalMySQL) -> None:
+    """That one of several hosts is down is a problem, although another one works."""
+    database = mysql_server.create_database()
+    keys = mysql_server.settings(database)
+    dead, alive = f"127.0.0.1:{free_port()}", f"{keys.pop('host')}:{keys.pop('port')}"
+    cli.configure(**keys, hosts=f"{dead}, {alive}")
+    cli.json("migrate")
+    result = cli("check")
+    mysql_server.drop_database(database)
+    assert result.exit_code == 1
+    assert f"problem\thost {dead}\tcannot be used (" in result.stdout
+    assert f"ok\thost {alive}\tin use\t\n" in result.stdout
 
 
 def test_problems_are_advised(cli: Cli) -> None:

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from enum import Enum
 from typing import Any
 from unittest import mock
 
@@ -29,7 +30,13 @@ from futurama.backends.memory import MemoryBackend
 from futurama.calls import Caller
 from futurama.clock import BackendClock
 from futurama.conformance.promises import Promise
-from futurama.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
+from futurama.errors import (
+    BackendError,
+    BackendRejectedError,
+    BackendUnavailableError,
+    EventsLockedError,
+    OutcomeUnknownError,
+)
 from futurama.events import CancelOutcome, RescheduleOutcome
 from futurama.held import Held, HeldClaims, Phase
 from futurama.reports import Report, Reporter
@@ -265,10 +272,10 @@ class DeniesWhatHappened(FaultyBackend):
 
 @_method(HeldClaims, Promise.CLAIM)
 def add__counts_the_lease_from_the_answer(
-    right: Callable[..., None], self: HeldClaims, claims: Any, *, lease_end_us: int
-) -> None:
+    right: Callable[..., Any], self: HeldClaims, claims: Any, *, lease_end_us: int
+) -> Any:
     """Instead of from before the question."""
-    right(self, claims, lease_end_us=self._monotonic_us() + LEASE_US)
+    return right(self, claims, lease_end_us=self._monotonic_us() + LEASE_US)
 
 
 @_method(HeldClaims, Promise.CLAIM)
@@ -333,6 +340,41 @@ def _keep__drops(
     self.lose([report.held for report in batch])
 
 
+@_method(Reporter, Promise.REPEAT, Promise.ATTEMPT)
+def _write__of_a_refused_report_loses_the_batch(
+    right: Callable[..., Any], self: Reporter, batch: Sequence[Report]
+) -> Any:
+    """What is refused with one report is refused for each of its neighbours, too."""
+    settle = self._backend.settle
+    refusals: list[BackendRejectedError] = []
+
+    def settle_all_or_none(settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
+        if refusals:
+            raise refusals[0]
+        try:
+            return settle(settlements, now=now)
+        except BackendRejectedError as refusal:
+            refusals.append(refusal)
+            raise
+
+    with mock.patch.object(self._backend, "settle", settle_all_or_none):
+        return right(self, batch)
+
+
+@_method(Reporter, Promise.STUCK)
+def _has_some__does_not_wait(right: Callable[..., Any], self: Reporter) -> bool:
+    """What another thread fails to write is tried again with the next report, whenever that comes."""
+    return bool(self._pending)
+
+
+@_method(EventsLockedError, Promise.REPEAT, Promise.ATTEMPT, Promise.STUCK)
+def split__not(
+    right: Callable[..., Any], self: EventsLockedError, items: Sequence[Any]
+) -> tuple[Sequence[Any], Sequence[Any]]:
+    """If one event of a batch is locked, the whole batch counts as locked."""
+    return items, []
+
+
 @_method(Caller, Promise.FENCE)
 def perform__reports_first(right: Callable[..., Any], self: Caller, held: Held) -> Any:
     """What is about to be called is reported as done, at most once instead of at least once."""
@@ -353,6 +395,16 @@ def _read__as_of_the_question(
     """The answer is assumed to have been true when it was asked for."""
     round_trip_us, offset_us, skew_us = right(self)
     return round_trip_us, offset_us + round_trip_us, skew_us
+
+
+@_method(Scheduler, Promise.REPEAT)
+def stop__does_not_wait(right: Callable[..., bool], self: Scheduler, timeout: float) -> bool:
+    """What still runs when an instance is to stop is cut short."""
+    with (
+        mock.patch.object(self._workers, "join", return_value=True),
+        mock.patch.object(self._coroutines, "join", return_value=True),
+    ):
+        return right(self, timeout)
 
 
 @_method(Scheduler, Promise.REPEAT, Promise.ATTEMPT)
@@ -392,3 +444,30 @@ def cancel__without_looking(
     outcome = right(self, event_id)
     in_flight = outcome is CancelOutcome.IN_FLIGHT
     return CancelOutcome.CANCELLED if in_flight else outcome
+
+
+def _tells(operation: str, truth: Enum, lie: Enum) -> Mutant:
+    """One answer of the backend is passed on as another."""
+    right = getattr(queue.Queue, operation)
+
+    def told(self: queue.Queue, *args: Any) -> Any:
+        outcome = right(self, *args)
+        return lie if outcome is truth else outcome
+
+    return Mutant(
+        name=f"Queue.{operation}__tells_{truth.name}_as_{lie.name}",
+        breaks=frozenset({Promise.CANCEL}),
+        patched=lambda: mock.patch.object(queue.Queue, operation, told),
+    )
+
+
+MUTANTS += [
+    _tells("cancel", CancelOutcome.CANCELLED, CancelOutcome.IN_FLIGHT),
+    _tells("cancel", CancelOutcome.NOT_FOUND, CancelOutcome.IN_FLIGHT),
+    _tells("cancel", CancelOutcome.NOT_FOUND, CancelOutcome.CANCELLED),
+    _tells("reschedule", RescheduleOutcome.IN_FLIGHT, RescheduleOutcome.NOT_FOUND),
+    _tells("reschedule", RescheduleOutcome.NOT_FOUND, RescheduleOutcome.RESCHEDULED),
+    _tells("reschedule", RescheduleOutcome.NOT_FOUND, RescheduleOutcome.IN_FLIGHT),
+    _tells("reschedule", RescheduleOutcome.RESCHEDULED, RescheduleOutcome.NOT_FOUND),
+    _tells("reschedule", RescheduleOutcome.RESCHEDULED, RescheduleOutcome.IN_FLIGHT),
+]

@@ -9,8 +9,8 @@ from tests.mutants.registry import MOST_SECONDS
 from tests.mutants.scheduling import MUTANTS, Mutant
 from tests.simulation.simulation import simulate
 
-SEEDS = range(400)
-"""The rarest are shown by two runs in a hundred."""
+SEEDS = range(1000)
+"""The rarest are shown by one run in two hundred."""
 
 
 def test_every_promise_has_a_mutant() -> None:

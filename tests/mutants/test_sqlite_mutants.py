@@ -26,7 +26,7 @@ def on(tmp_path: Path) -> On:
 
     def stores(dialect: type[OnSQLite]) -> Stores:
         def store(name: str) -> Connect:
-            settings = SQLiteSettings(path=path, table_name=name, synchronous="OFF")
+            settings = SQLiteSettings(path=path, table_name=name, synchronous="NORMAL")
             return partial(speaking, dialect, settings)
 
         return store

@@ -10,25 +10,33 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from random import SystemRandom
 
 import attrs
 
+from tests.faults.command import (
+    at_least_one,
+    ended_at_once,
+    interruptible,
+    positive_number,
+    workers,
+)
 from tests.simulation.simulation import Outcome, simulate
 from tests.simulation.story import story
 
 
+@interruptible
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make runs until the time is over; 1 if a promise was broken in any of them."""
+    """Make runs until the time is over; 1 if a promise was broken in any of them, 130 if interrupted."""
     given = _parsed(arguments)
     began = time.monotonic()
     if given.processes == 1 or given.runs == 1:
         given.processes = 1
-        shares = [_share(given, 0)]
+        with ended_at_once():
+            shares = [_share(given, 0)]
     else:
-        with ProcessPoolExecutor(given.processes) as processes:
+        with workers(given.processes) as processes:
             shares = list(processes.map(partial(_share, given), range(given.processes)))
     a_minute = 60 * sum(share.runs for share in shares) / (time.monotonic() - began)
     total = _Share()
@@ -90,20 +98,20 @@ def _run(seed: int) -> Outcome | None:
     try:
         return simulate(seed)
     except Exception:
-        print(f"seed {seed} raised", traceback.format_exc(), sep="\n")
+        print(f"seed {seed} raised", traceback.format_exc(), sep="\n", flush=True)
         return None
 
 
 def _tell(outcome: Outcome, *, at_length: bool) -> None:
-    print(f"seed {outcome.seed}:", *outcome.wrong, sep="\n    ")
+    print(f"seed {outcome.seed}:", *outcome.wrong, sep="\n    ", flush=True)
     for event_id in sorted(outcome.events) if at_length else ():
         print(f"\n{event_id}, by time in milliseconds:", story(outcome.account, event_id), sep="\n")
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="for how long")
-    parser.add_argument("--runs", type=int, help="how many instead")
+    parser.add_argument("--seconds", type=positive_number, default=60.0, help="for how long")
+    parser.add_argument("--runs", type=at_least_one, help="how many instead")
     parser.add_argument(
         "--seed",
         type=int,
@@ -111,7 +119,10 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="of the first run; each other one has the next",
     )
     parser.add_argument(
-        "--processes", type=int, default=os.cpu_count() or 1, help="how many make runs at once"
+        "--processes",
+        type=at_least_one,
+        default=os.cpu_count() or 1,
+        help="how many make runs at once",
     )
     return parser.parse_args(arguments)
 

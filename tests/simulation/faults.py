@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
 from futurama.backend import EventBackend
-from futurama.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
+from futurama.errors import (
+    BackendError,
+    BackendRejectedError,
+    BackendUnavailableError,
+    EventsLockedError,
+    OutcomeUnknownError,
+)
 from tests.between import Between
 from tests.simulation.journal import Diary
 from tests.simulation.world import Died, Machine
@@ -32,6 +38,19 @@ _DELAYS_US = (
 
 _IN_SERIES = 0.5
 """How often a fault is followed by the same."""
+
+
+_ITEMS = {
+    "add": "events",
+    "cancel": "ids",
+    "reschedule": "moves",
+    "renew": "claims",
+    "settle": "settlements",
+}
+"""What each operation that writes to rows it is told is given."""
+
+_REFUSED = {"add", "cancel", "reschedule", "settle"}
+"""What may be refused. A renewal writes nothing but a time."""
 
 
 class Fault(Enum):
@@ -57,12 +76,16 @@ class Faults:
 
     Attributes:
         injected: how often something went wrong, by its name.
+        locked: the events on which somebody keeps a lock.
+        refused: the events that the backend refuses to change.
     """
 
     def __init__(
         self, chance: Random, rates: Mapping[Fault, float], *, are_hiccups: bool = False
     ) -> None:
         self.injected: Counter[str] = Counter()
+        self.locked: set[str] = set()
+        self.refused: set[str] = set()
         self.are_hiccups = are_hiccups
         self._chance = chance
         self._rates = dict(rates)
@@ -70,6 +93,8 @@ class Faults:
     def end(self) -> None:
         """Nothing goes wrong any more."""
         self._rates.clear()
+        self.locked.clear()
+        self.refused.clear()
 
     def draw(self, last: Fault | None) -> Fault | None:
         """What happens to the next operation of a machine, in view of its last one.
@@ -91,6 +116,10 @@ class Faults:
         """How long it takes until a failure is noticed: mostly hardly any time."""
         is_quick = self.are_hiccups or self._chance.random() < 0.7
         return self._chance.randrange(10_000) if is_quick else self.delay_us()
+
+    def lock_wait_us(self) -> int:
+        """How long the backend waits for a lock."""
+        return self._chance.randrange(100_000)
 
     def delay_us(self) -> int:
         """How long a slow one takes."""
@@ -130,7 +159,30 @@ class FaultyBackend(Between):
         """Let the inner backend answer, if nothing goes wrong; to close it needs no answer."""
         if operation == "close":
             return None
-        return self._ask(partial(super().pass_on, operation, arguments))
+        return self._ask(partial(self._change, operation, arguments))
+
+    def _change(self, operation: str, arguments: Mapping[str, Any]) -> Any:
+        """Let the inner backend answer, if there is nothing about the events themselves."""
+        ids = [_id_of(item) for item in arguments.get(_ITEMS.get(operation, ""), ())]
+        if not self._faults.locked.isdisjoint(ids):
+            self._machine.wait(self._faults.lock_wait_us())
+        if positions := self._positions(ids, self._faults.locked, "locked"):
+            is_whole = len(positions) == len(ids)
+            raise EventsLockedError(
+                "locked", backend="simulated", positions=() if is_whole else positions
+            )
+        if operation in _REFUSED and self._positions(ids, self._faults.refused, "refused"):
+            raise BackendRejectedError("refused", backend="simulated")
+        return super().pass_on(operation, arguments)
+
+    def _positions(
+        self, ids: Sequence[str], concerned: Collection[str], what: str
+    ) -> Sequence[int]:
+        positions = [number for number, event_id in enumerate(ids) if event_id in concerned]
+        if positions:
+            share = "all" if len(positions) == len(ids) else "a part"
+            self._faults.injected[f"{share} of a batch is {what}"] += 1
+        return positions
 
     def _ask(self, do: Callable[[], Result]) -> Result:
         self._machine.check_alive()
@@ -177,6 +229,12 @@ class FaultyBackend(Between):
     def _pass(self, us: int) -> None:
         if us:
             self._machine.wait(us)
+
+
+def _id_of(item: Any) -> str:
+    """Of an id, an event, a move, a claim or a settlement."""
+    event_id: str = item if isinstance(item, str) else getattr(item, "claim", item).id
+    return event_id
 
 
 def unavailable() -> BackendUnavailableError:

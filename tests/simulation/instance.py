@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -25,6 +25,9 @@ _CHILD = {"does": "succeed", "times": 0, "us": 0, "asks": []}
 
 TRIGGER_TYPES = ("thread", "coroutine")
 """How a trigger is made; both do the same."""
+
+_WAITED_SHARE = 0.85
+"""So much of the time that it is given an instance waits for functions; the rest is for coroutines."""
 
 
 @attrs.define
@@ -58,7 +61,8 @@ class Application:
         timeout_us: how long a call may take; 0: as long as it likes.
 
     Attributes:
-        asks: called with what a trigger asks of its own queue: ``["create", time]`` or ``["cancel", id]``
+        asks: called with what a trigger asks of its own queue: ``["create", time]``,
+            ``["cancel", id]`` or, as soon as it has returned, ``["move soon", id, time]``.
     """
 
     def __init__(
@@ -162,19 +166,23 @@ class Instance:
             backend=RecordedBackend(backend, diary),
             runtime=machine,
         )
-        self._is_asking = False
+        lifecycle: Any = Lock(machine)
+        self.queue._lifecycle = lifecycle
+        self.is_stopping = False
         self._client = Client(self.queue, diary)
         if application is not None:
             application.asks = self._ask_from_trigger
 
     @property
     def is_free(self) -> bool:
-        """Whether a client would be served at once: one thread at a time asks here.
+        """Whether a client would be served."""
+        return self.machine.is_alive and not self.machine.stands_still
 
-        Others would wait for that one on a lock, and the simulation has no thread for that.
-        """
-        is_up = self.machine.is_alive and not self.machine.stands_still
-        return is_up and not self._is_asking
+    @property
+    def held_ids(self) -> Sequence[str]:
+        """The events on which it holds claims."""
+        scheduler = self.queue._scheduler
+        return [] if scheduler is None else list(scheduler._held._by_id)
 
     def will_call(self, event_id: str | None = None) -> bool:
         """Whether it holds a claim, or the claim on this event, that it has not called yet."""
@@ -185,7 +193,7 @@ class Instance:
     def start(self) -> bool:
         """Begin to claim; whether that worked."""
         try:
-            self._exclusively(self.queue.start)
+            self.queue.start()
         except FuturamaError:
             return False
         assert self.queue._scheduler is not None
@@ -193,23 +201,31 @@ class Instance:
         reporter._writing = Lock(self.machine)
         return True
 
-    def stop(self) -> bool:
-        """Stop in order, if nothing is under way; whether that was done."""
-        if not self.is_free or not self.machine.is_idle:
-            return False
-        self._exclusively(lambda: self.queue.stop(1.0))
-        self.machine.die()
-        return True
+    def stop(self, seconds: float) -> None:
+        """Stop in order, and end with whatever still runs then.
+
+        That explains why a call is made again only if the time it was given was over.
+        """
+        self.is_stopping = True
+        self.machine.wait(0)
+        self.diary.leaves()
+        began_us = self.machine.monotonic_us()
+        self.queue.stop(seconds)
+        took_us = self.machine.monotonic_us() - began_us
+        self.diary.exits(is_cut_short=took_us >= _WAITED_SHARE * seconds * 1e6)
 
     def create(self, event_id: str, trigger_type: str, trigger_us: int, data: Any) -> None:
         """See Client, as for all that follows."""
-        self._exclusively(lambda: self._client.create(event_id, trigger_type, trigger_us, data))
+        with self.machine.asks():
+            self._client.create(event_id, trigger_type, trigger_us, data)
 
     def cancel(self, event_id: str) -> None:
-        self._exclusively(lambda: self._client.cancel(event_id))
+        with self.machine.asks():
+            self._client.cancel(event_id)
 
     def move(self, event_id: str, trigger_us: int) -> None:
-        self._exclusively(lambda: self._client.move(event_id, trigger_us))
+        with self.machine.asks():
+            self._client.move(event_id, trigger_us)
 
     def _ask_from_trigger(self, request: list[Any]) -> None:
         if not self.is_free:
@@ -220,10 +236,9 @@ class Instance:
                 self.create(child, "thread", trigger_us, _CHILD)
             case ["cancel", event_id]:
                 self.cancel(event_id)
+            case ["move soon", event_id, trigger_us]:
+                self.machine.later(lambda: self._move_if_free(event_id, trigger_us))
 
-    def _exclusively(self, do: Callable[[], object]) -> None:
-        self._is_asking = True
-        try:
-            do()
-        finally:
-            self._is_asking = False
+    def _move_if_free(self, event_id: str, trigger_us: int) -> None:
+        if self.is_free:
+            self.move(event_id, trigger_us)

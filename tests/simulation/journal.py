@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
 from futurama.backend import StoredEvent
 from futurama.conformance.account import Account, Disturbance
 from futurama.conformance.history import OPEN_END, UNKNOWN
+from futurama.errors import OutcomeUnknownError
 from futurama.times import to_us
 from tests.faults.accounts import account
 from tests.faults.record import Operation, Recorder
@@ -19,6 +20,8 @@ from tests.simulation.world import Machine, World
 from tests.unit.support import START
 
 __all__ = ["Diary", "Journal"]
+
+Result = TypeVar("Result")
 
 
 class Journal:
@@ -60,11 +63,20 @@ class Diary(Recorder):
     Args:
         journal: to which it belongs.
         machine: whose diary.
+
+    Attributes:
+        name: of the machine.
+        died_at: when its process ended.
+        leaves_at: when it was asked to stop.
+        doubts: when somebody was told that the outcome is unknown, by the number of the operation.
+        disturbances: the faults that have hit it.
     """
 
     def __init__(self, journal: Journal, machine: Machine) -> None:
         self.name = machine.name
         self.died_at: int | None = None
+        self.leaves_at: int | None = None
+        self.doubts: dict[int, int] = {}
         self.disturbances: list[Disturbance] = []
         self._machine = machine
         self._stamp = journal.world.stamp
@@ -74,6 +86,15 @@ class Diary(Recorder):
     def operations(self) -> list[Operation]:
         """Everything that was begun."""
         return self._noted
+
+    def around(self, what: str, arguments: Mapping[str, Any], do: Callable[[], Result]) -> Result:
+        """See Recorder."""
+        number = len(self._noted)
+        try:
+            return super().around(what, arguments, do)
+        except OutcomeUnknownError:
+            self.doubts[number] = self._stamp()
+            raise
 
     def begin(self, what: str, arguments: Mapping[str, Any]) -> int:
         """See Recorder."""
@@ -106,6 +127,18 @@ class Diary(Recorder):
             self.died_at = self._stamp()
             self._note(self.died_at, OPEN_END)
 
+    def leaves(self) -> None:
+        """The instance is asked to stop."""
+        self.leaves_at = self._stamp()
+
+    def exits(self, *, is_cut_short: bool) -> None:
+        """The instance has stopped, and its process ends; cut short: with calls that took too long."""
+        if is_cut_short:
+            self.dies()
+        elif self._machine.is_alive:
+            self._machine.die()
+            self.died_at = self._stamp()
+
     @contextlib.contextmanager
     def disturbed(self, *, stops: bool = False) -> Iterator[None]:
         """Note that something is broken for this machine meanwhile."""
@@ -119,6 +152,11 @@ class Diary(Recorder):
         """Note that something will be broken for so long."""
         start = self._stamp()
         self._note(start, start + us * 1000)
+
+    def troubled_for(self, us: int, event_id: str) -> None:
+        """Note that for so long something will be wrong with one event, for everybody."""
+        start = self._stamp()
+        self.disturbances.append(Disturbance(start=start, end=start + us * 1000, event_id=event_id))
 
     def _note(self, start: int, end: int, *, stops: bool = False) -> None:
         self.disturbances.append(Disturbance(start=start, end=end, instance=self.name, stops=stops))

@@ -16,7 +16,7 @@ from unittest import mock
 
 import attrs
 
-from futurama import Config, backoff
+from futurama import Config, backoff, batching
 from futurama.backend import Query, State
 from futurama.backends import memory
 from futurama.backends.memory import MemoryBackend
@@ -26,18 +26,22 @@ from futurama.times import from_us
 from tests.simulation.faults import LEASE_US, Fault, Faults, FaultyBackend
 from tests.simulation.instance import TRIGGER_TYPES, Application, Dangers, Instance
 from tests.simulation.journal import Diary, Journal
-from tests.simulation.world import Machine, World
+from tests.simulation.patience import tried
+from tests.simulation.world import Machine, Ticket, World
 
 __all__ = ["Outcome", "simulate"]
 
 _LOAD_US = 5 * LEASE_US
 """So long clients ask for events, and faults happen."""
 
-_MOST_US_TO_FINISH = 30 * LEASE_US
-"""Once the faults are over. What waits longest is a failed event that is called again after
-`_RETRY_CAP_SECONDS`, three times, each time by an instance that has died."""
+_MOST_US_TO_FINISH = 100 * LEASE_US
+"""Once the faults are over. What waits longest is the last of a burst of events that fail three times, after
+`3 * LEASE_US` each, on few workers."""
 
 _RETRY_CAP_SECONDS = 2.0
+
+_CALLS_US = (0, 0, 0, 1_000, 200_000, 1_000_000, 3 * LEASE_US)
+"""How long calls take."""
 
 _ASKED_AGAIN_AFTER_US = 100_000
 """When there was nobody who could be asked."""
@@ -126,11 +130,12 @@ def _one_processor() -> Iterator[None]:
 
 @contextmanager
 def _chance_of_others(chance: Random) -> Iterator[None]:
-    """Let also waits and tokens follow from the seed."""
+    """Let also waits and tokens follow from the seed, and clients wait in the simulated time."""
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(backoff, "random", chance))
         urandom = SimpleNamespace(urandom=chance.randbytes)
         stack.enter_context(mock.patch.object(memory, "os", urandom))
+        stack.enter_context(mock.patch.object(batching, "_Ticket", Ticket))
         yield
 
 
@@ -227,18 +232,26 @@ class _Run:
     # -- clients --------------------------------------------------------------------------------
 
     def _plan_load(self) -> None:
-        for number in range(self._chance.randint(4, 16)):
-            self._plan_event(f"e{number}", self._chance.randrange(_LOAD_US))
+        """Several events at once, as often as not: they make a batch."""
+        planned, total = 0, self._chance.randint(4, 16)
+        while planned < total:
+            at_us = self._chance.randrange(_LOAD_US)
+            due_us = at_us + self._chance.choice([-100_000, 0, 300_000, 1_000_000, 3_000_000])
+            around_us = max(at_us, due_us) + self._chance.randrange(-500_000, 500_000)
+            call_us = self._chance.choice(_CALLS_US)
+            for _ in range(self._chance.choice([1, 1, 2, 4, 6])):
+                self._plan_event(f"e{planned}", at_us, due_us, around_us, call_us)
+                planned += 1
 
-    def _plan_event(self, event_id: str, at_us: int) -> None:
-        due_us = at_us + self._chance.choice([-100_000, 0, 300_000, 1_000_000, 3_000_000])
+    def _plan_event(
+        self, event_id: str, at_us: int, due_us: int, around_us: int, call_us: int
+    ) -> None:
         trigger_us = self._world.now_us + due_us
-        data = self._data()
+        data = self._data(event_id, call_us)
         trigger_type = self._chance.choice(TRIGGER_TYPES)
         self._plan_request(
             at_us, event_id, lambda by: by.create(event_id, trigger_type, trigger_us, data)
         )
-        around_us = max(at_us, due_us) + self._chance.randrange(-500_000, 500_000)
         what = self._chance.random()
         if what < 0.3:
             for _ in range(self._chance.choice([1, 1, 2])):
@@ -247,21 +260,23 @@ class _Run:
             later_us = trigger_us + self._chance.choice([-200_000, 500_000, 2_000_000])
             self._plan_request(around_us, event_id, lambda by: by.move(event_id, later_us))
 
-    def _data(self) -> dict[str, Any]:
+    def _data(self, event_id: str, call_us: int) -> dict[str, Any]:
         return {
             "does": self._chance.choice(["succeed"] * 6 + ["fail", "fail", "retry", "give up"]),
             "times": self._chance.choice([1, 1, 2, 3]),
-            "us": self._chance.choice([0, 0, 0, 1_000, 200_000, 1_000_000, 3 * LEASE_US]),
-            "asks": self._requests(),
+            "us": call_us,
+            "asks": self._requests(event_id),
         }
 
-    def _requests(self) -> list[list[Any]]:
-        """What the trigger asks of its own queue."""
+    def _requests(self, event_id: str) -> list[list[Any]]:
+        """What the trigger asks of its own queue, or somebody as soon as it has returned."""
         what = self._chance.random()
         if what < 0.1:
             return [["create", self._world.now_us + self._chance.randrange(_LOAD_US)]]
         if what < 0.2:
             return [["cancel", f"e{self._chance.randrange(16)}"]]
+        if what < 0.4:
+            return [["move soon", event_id, self._world.now_us + self._chance.randrange(_LOAD_US)]]
         return []
 
     def _plan_request(self, at_us: int, event_id: str, ask: Callable[[Instance], None]) -> None:
@@ -292,6 +307,8 @@ class _Run:
             self._restart,
             self._set_clock,
             self._slow_down,
+            *[self._lock] * 2,
+            *[self._refuse] * 2,
         ]
         for kind in kinds:
             if chance.random() < 0.4:
@@ -351,16 +368,40 @@ class _Run:
         self._world.after(us, instance.backend.heal)
 
     def _restart(self, instance: Instance) -> None:
-        """In order, as soon as nothing is under way there."""
-        if instance.stop():
-            self._faults.injected["restarted"] += 1
-            self._replace_later(instance)
-        else:
+        """In order, whatever is under way there."""
+        if instance.is_stopping:
             self._world.after(_AIMED_AGAIN_AFTER_US, self._unless_over(self._restart))
+            return
+        is_idle = instance.machine.is_idle
+        self._faults.injected["restarted" if is_idle else "restarted under load"] += 1
+        try:
+            instance.stop(self._chance.choice([0.3, 1.0, 3.0, 10.0]))
+        finally:
+            self._replace_later(instance)
 
     def _set_clock(self, instance: Instance) -> None:
         self._faults.injected["clock set"] += 1
         instance.machine.wall_us_off = self._chance.choice([-_HOUR_US, _HOUR_US])
+
+    def _lock(self, instance: Instance) -> None:
+        """Somebody else keeps a lock on one event."""
+        self._trouble(instance, self._faults.locked, "locked")
+
+    def _refuse(self, instance: Instance) -> None:
+        """The backend refuses to change one event."""
+        self._trouble(instance, self._faults.refused, "refused")
+
+    def _trouble(self, instance: Instance, troubled: set[str], what: str) -> None:
+        """Often it is one of many that the same instance has claimed."""
+        self._faults.injected[what] += 1
+        busiest = max(self._alive, key=lambda each: len(each.held_ids))
+        held = self._chance.choice([instance.held_ids, busiest.held_ids, busiest.held_ids, []])
+        event_id = self._chance.choice(held or [f"e{number}" for number in range(16)])
+        least, most = self._chance.choice([(10_000, 200_000), *[(LEASE_US // 4, 3 * LEASE_US)] * 2])
+        us = self._chance.randrange(least, most)
+        self._outsider.diary.troubled_for(us, event_id)
+        troubled.add(event_id)
+        self._world.after(us, partial(troubled.discard, event_id))
 
     # -- phases ---------------------------------------------------------------------------------
 
@@ -408,7 +449,8 @@ class _Run:
             if (stats := each.queue.stats())["held"] or stats["unreported"]
         ]
         given_up = sum(each.queue.stats()["timed_out"] for each in self._instances)
-        breaches = judge(account).breaches
+        tries = tried(self._journal, excuses_errors=self._faults.are_hiccups)
+        breaches = [*judge(account).breaches, *tries]
         return Outcome(
             seed=seed,
             broken=frozenset(each.promise for each in breaches),
@@ -424,7 +466,7 @@ _HICCUPS = (Fault.FAILS, Fault.NEVER_ARRIVES, Fault.ANSWER_LOST)
 
 def _faults(chance: Random) -> Faults:
     """Hiccups, or some faults, seldom or often, or none."""
-    match chance.choices(["none", "hiccups", "storms"], [1, 3, 6])[0]:
+    match chance.choices(["none", "hiccups", "storms"], [2, 3, 5])[0]:
         case "none":
             return Faults(chance, {})
         case "hiccups":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +41,13 @@ def test_every_fault_happens(outcomes: list[Outcome]) -> None:
         "cut off",
         "far away",
         "restarted",
+        "restarted under load",
+        "locked",
+        "a part of a batch is locked",
+        "all of a batch is locked",
+        "refused",
+        "a part of a batch is refused",
+        "all of a batch is refused",
         "clock set",
         "given up",
     }
@@ -86,3 +97,47 @@ def test_command_counts_runs(capsys: pytest.CaptureFixture[str]) -> None:
     """It makes as many runs as it is told, and says how many faults there were."""
     assert command.main(["--runs", "2", "--seed", "1"]) == 0
     assert capsys.readouterr().out.startswith("2 runs from seed 1 on")
+
+
+@pytest.mark.parametrize("words", [["--runs", "0"], ["--seconds", "0"], ["--processes", "-1"]])
+def test_command_refuses_to_do_nothing(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the argument and the value."""
+    with pytest.raises(SystemExit) as caught:
+        command.main(words)
+    assert caught.value.code == 2
+    assert f"argument {words[0]}: {words[1]!r} is not a" in capsys.readouterr().err
+
+
+_ENDLESS = """
+import sys
+from tests.simulation import __main__ as command
+
+def simulate(seed):
+    print("at work", flush=True)
+    while True:
+        try:
+            while True: pass
+        except BaseException: pass
+
+command.simulate = simulate
+sys.exit(command.main(["--processes", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_command_ends_when_interrupted(processes: str) -> None:
+    """In one line, even within code that would catch everything."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ENDLESS, processes],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "interrupted\n")

@@ -13,16 +13,19 @@ import itertools
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import partial
 from random import Random
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from futurama.runtime import CoroutineFunction, Coroutines, Loop, Workers, WorkSource
+from futurama.batching import _Ticket
+from futurama.runtime import CoroutineFunction, Coroutines, Step, Workers, WorkSource
 from futurama.testing import VirtualTime
 from futurama.times import from_us, to_us
 from tests.unit.support import START
 
-__all__ = ["Died", "Lock", "Machine", "World"]
+__all__ = ["Died", "Lock", "Machine", "Ticket", "World"]
 
 Work = TypeVar("Work")
 
@@ -30,8 +33,6 @@ _START_US = to_us(START)
 
 _MAX_STEPS = 20_000
 """A run takes a thousand or two; this ends one in which somebody always has more to do."""
-
-_LOOKS_AT_LOCK_EVERY_US = 1_000
 
 _PATIENCE_SECONDS = 60.0
 """A run takes milliseconds; this only ends one that hangs."""
@@ -79,6 +80,7 @@ class World:
         self._stamp = 0
         self._steps = 0
         self._target_us = self.now_us
+        self._parked: dict[_Sleeper, None] = {}
         self._idle: list[_Sleeper] = []
         self._threads: list[threading.Thread] = []
         self._owner = threading.Semaphore(0)
@@ -112,12 +114,25 @@ class World:
         self._let_another_drive()
         sleeper.sleep()
 
+    def park(self, sleeper: _Sleeper) -> None:
+        """What is happening waits until somebody wakes it."""
+        self._parked[sleeper] = None
+        self._let_another_drive()
+        sleeper.sleep()
+
+    def wake(self, sleeper: _Sleeper) -> None:
+        """Let it go on if it is parked."""
+        if sleeper in self._parked:
+            del self._parked[sleeper]
+            self.after(0, sleeper)
+
     def close(self) -> None:
         """End what still waits: it dies."""
         self._is_closed = True
         for machine in self.machines:
             machine.is_alive = False
         sleepers = [do for _, _, do in self._agenda if isinstance(do, _Sleeper)]
+        sleepers += self._parked
         for sleeper in sleepers:
             sleeper.wake()
             self._await_the_others()
@@ -215,6 +230,7 @@ class Machine(VirtualTime):
         self._drift_ppm = drift_ppm
         self._stands_until_us = 0
         self._under_way: list[Any] = []
+        self._waiting: list[_Sleeper] = []
         world.machines.append(self)
 
     # -- faults ---------------------------------------------------------------------------------
@@ -224,6 +240,7 @@ class Machine(VirtualTime):
         self.is_alive = False
         if self in self._world.machines:
             self._world.machines.remove(self)
+        self.notice()
 
     def stand_still(self, us: int) -> None:
         """Do nothing for a while."""
@@ -250,6 +267,42 @@ class Machine(VirtualTime):
             self._world.wait(self._stands_until_us - self._world.now_us)
         self.check_alive()
 
+    def wait_for(self, is_so: Callable[[], bool], seconds: float = math.inf) -> bool:
+        """What runs here waits for something of which others :meth:`notice` us; whether it has come."""
+        deadline_us = self._world.now_us + seconds * 1e6
+        self.wait(0)
+        while not is_so():
+            left_us = deadline_us - self._world.now_us
+            if left_us <= 0:
+                return False
+            sleeper = _Sleeper()
+            self._waiting.append(sleeper)
+            if not math.isinf(left_us):
+                self._world.after(math.ceil(left_us), partial(self._world.wake, sleeper))
+            self._world.park(sleeper)
+            self.wait(0)
+        return True
+
+    def later(self, do: Callable[[], object]) -> None:
+        """Do something here as soon as what runs now waits or has ended."""
+        self._world.after(0, do)
+
+    def notice(self) -> None:
+        """Let whoever waits for something here look again."""
+        waiting, self._waiting = self._waiting, []
+        for sleeper in waiting:
+            self._world.wake(sleeper)
+
+    @contextmanager
+    def asks(self) -> Iterator[None]:
+        """The thread is that of a client of this machine meanwhile."""
+        before = getattr(_client, "machine", None)
+        _client.machine = self
+        try:
+            yield
+        finally:
+            _client.machine = before
+
     def check_alive(self) -> None:
         """The dead do nothing."""
         if not self.is_alive:
@@ -270,6 +323,14 @@ class Machine(VirtualTime):
 
     # -- loops ----------------------------------------------------------------------------------
 
+    def make_loop(self, name: str, step: Step) -> _Loop:
+        """A loop whose step may be under way when it is stopped."""
+        return _Loop(self, super().make_loop(name, step))
+
+    def runs(self, loop: object) -> bool:
+        """Whether a step of this loop is under way."""
+        return loop in self._under_way
+
     def next_us(self) -> float:
         """When something is to be done here next, in true time."""
         loop = self._next_loop()
@@ -284,6 +345,7 @@ class Machine(VirtualTime):
             loop.run()
         finally:
             self._under_way.remove(loop)
+            self.notice()
 
     def _next_loop(self) -> Any:
         """The loop that runs next, of those that may."""
@@ -309,7 +371,7 @@ class Machine(VirtualTime):
         return _Workers(self, name, count, source, perform)
 
     def make_coroutines(self, name: str, max_running: int) -> Coroutines:
-        """Runs coroutines that never suspend: they wait as everything else does here."""
+        """Runs coroutines that never suspend: they wait as everything else does here, and end when they like."""
         return _Coroutines(self, name)
 
 
@@ -325,12 +387,59 @@ class Lock:
         self._is_held = False
 
     def __enter__(self) -> None:
-        while self._is_held:
-            self._machine.wait(_LOOKS_AT_LOCK_EVERY_US)
+        self._machine.wait_for(lambda: not self._is_held)
         self._is_held = True
 
     def __exit__(self, *exc_info: object) -> None:
         self._is_held = False
+        self._machine.notice()
+
+
+_client = threading.local()
+"""On which machine the client is whose thread this is."""
+
+
+class Ticket(_Ticket[Any, Any]):
+    """Of a client who lets time pass while another writes its item."""
+
+    __slots__ = ("_machine", "_was_woken")
+
+    def __init__(self, item: object) -> None:
+        super().__init__(item)
+        self._machine: Machine = _client.machine
+        self._was_woken = False
+
+    def wait(self) -> None:
+        """Until it is woken."""
+        self._machine.wait_for(lambda: self._was_woken)
+
+    def wake(self) -> None:
+        """Its item is done, or it has to write now."""
+        self._was_woken = True
+        self._machine.notice()
+
+
+class _Loop:
+    def __init__(self, machine: Machine, loop: Any) -> None:
+        self._machine = machine
+        self._loop = loop
+        self._is_stopped = False
+
+    @property
+    def is_running(self) -> bool:
+        return self._machine.runs(self._loop)
+
+    def start(self) -> None:
+        self._loop.start()
+
+    def wake(self) -> None:
+        self._loop.wake()
+
+    def stop(self, timeout: float) -> bool:
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._loop.stop(timeout)
+        return self._machine.wait_for(lambda: not self.is_running, timeout)
 
 
 class _Workers(Generic[Work]):
@@ -347,8 +456,9 @@ class _Workers(Generic[Work]):
         self._count = count
         self._source = source
         self._perform = perform
-        self._loops: list[Loop] = []
+        self._loops: list[_Loop] = []
         self._stuck = 0
+        self._is_closed = False
 
     def start(self) -> None:
         for _ in range(self._count):
@@ -366,22 +476,23 @@ class _Workers(Generic[Work]):
         return has_room
 
     def join(self, timeout: float) -> bool:
-        for loop in self._loops:
-            loop.stop(timeout)
-        return True
+        self._is_closed = True
+        return self._machine.wait_for(
+            lambda: sum(loop.is_running for loop in self._loops) <= max(0, self._stuck), timeout
+        )
 
     def _start_loop(self) -> None:
         def work() -> float:
-            while (piece := self._source.next_now()) is not None:
+            while not self._is_closed and (piece := self._source.next_now()) is not None:
                 if self._perform(piece) and not self._takes_back(loop):
                     return math.inf
-            return self._source.seconds_to_next()
+            return math.inf if self._is_closed else self._source.seconds_to_next()
 
         loop = self._machine.make_loop(self._name, work)
         self._loops.append(loop)
         loop.start()
 
-    def _takes_back(self, loop: Loop) -> bool:
+    def _takes_back(self, loop: _Loop) -> bool:
         """Whether a worker that was stuck is needed again; else it ends."""
         self._stuck -= 1
         is_needed = len(self._loops) - self._stuck <= self._count
@@ -393,6 +504,7 @@ class _Workers(Generic[Work]):
 
 class _Coroutines:
     def __init__(self, machine: Machine, name: str) -> None:
+        self._machine = machine
         self._waiting: deque[CoroutineFunction] = deque()
         self._loop = machine.make_loop(name, self._run_next)
 
@@ -407,14 +519,18 @@ class _Coroutines:
         self._waiting.append(run)
         self._loop.wake()
 
-    def join(self, timeout: float) -> bool:
-        while self._waiting:
-            self._run_next()
-        return True
+    def join(self, timeout: float, *, grace: float) -> bool:
+        have_ended = self._machine.wait_for(self._is_idle, timeout - grace)
+        self._waiting.clear()
+        self._machine.wait_for(self._is_idle, grace)
+        return have_ended
 
     def close(self, last: CoroutineFunction) -> None:
         self._loop.stop(0)
         _run(last())
+
+    def _is_idle(self) -> bool:
+        return not self._waiting and not self._loop.is_running
 
     def _run_next(self) -> float:
         if self._waiting:

@@ -208,6 +208,14 @@ class Broken(Exception):  # noqa: N818 -- what is wrong with it is something els
     __repr__ = __str__
 
 
+class BrokenNotes(Exception):  # noqa: N818 -- as above
+    """Ends the thread of whoever logs it."""
+
+    @property
+    def __notes__(self) -> list[str]:  # type: ignore[override]  # no list, but an end
+        raise SystemExit
+
+
 class BrokenText(Exception):  # noqa: N818 -- as above
     """Cannot be printed."""
 
@@ -255,7 +263,8 @@ def awaited(trigger: Any) -> Any:
 
 
 BROKEN_OUTCOMES = [
-    (raising(Broken()), "cannot be looked at: SystemExit"),
+    (raising(Broken()), "Broken: <.*Broken object at"),
+    (raising(BrokenNotes("hello")), "BrokenNotes: hello"),
     (raising(BrokenText()), "BrokenText: <.*BrokenText object at"),
     (raising(BrokenClass("hello")), "BrokenClass: hello"),
     (returning(BrokenResult(EventStatus.OK)), "cannot be looked at: ZeroDivisionError"),
@@ -267,7 +276,7 @@ BROKEN_OUTCOMES = [
 @pytest.mark.parametrize(
     ("trigger", "reason"),
     BROKEN_OUTCOMES,
-    ids=["nothing", "text", "class", "result", "data"],
+    ids=["nothing", "notes", "text", "class", "result", "data"],
 )
 def test_an_outcome_that_cannot_be_looked_at(
     world: World, caplog: pytest.LogCaptureFixture, wrap: Any, trigger: Any, reason: str

@@ -200,8 +200,69 @@ def test_keys_of_the_backend() -> None:
     assert backend.capabilities.max_data_bytes == 10
     with pytest.raises(ConfigError, match="'max_data_bytes' must be at least 1"):
         Config(backend="memory", max_data_bytes=0)
-    with pytest.raises(ConfigError, match="unknown configuration key 'host'"):
+    with pytest.raises(
+        ConfigError, match="unknown configuration key 'host' of the backend 'memory'"
+    ):
         Config(backend="memory", host="x")
+
+
+SERVERS = pytest.mark.parametrize("backend", ["mysql", "postgresql", "redis"])
+
+
+@SERVERS
+@pytest.mark.parametrize("host", ["", "a b", "a, b", "a;b", "db:3307", "[::1]", "[::1]:1", "a/b"])
+def test_what_is_no_host_is_refused(backend: str, host: str) -> None:
+    """The error shows it, and says where a port goes."""
+    with pytest.raises(ConfigError, match="put a port into 'port'") as info:
+        Config(backend=backend, host=host)
+    assert info.value.key == "host"
+    assert repr(host) in str(info.value)
+
+
+@SERVERS
+@pytest.mark.parametrize("host", ["db_1.example", "10.0.0.1", "::1", "fe80::1%eth0", "bücher.de"])
+def test_names_and_addresses_are_hosts(backend: str, host: str) -> None:
+    """IPv6 addresses stand without brackets; whether a name exists is found out later."""
+    assert Config(backend=backend, host=host).backend_options["host"] == host
+
+
+@pytest.mark.parametrize(
+    ("backend", "key"),
+    [("mysql", "host"), ("mysql", "hosts"), ("postgresql", "hosts"), ("redis", "host")],
+)
+@pytest.mark.parametrize("value", ["mysql://u:s3cret@db1/x", "u:s3cret@db1", "tcp://s3cret"])
+def test_a_url_is_refused_and_not_shown(backend: str, key: str, value: str) -> None:
+    """The error says what to use instead; the password in the URL does not get into a log."""
+    with pytest.raises(ConfigError, match=r"a URL is not accepted: use .*password") as info:
+        Config.from_mapping({"backend": backend, key: value})
+    assert info.value.key == key
+    assert "s3cret" not in str(info.value)
+
+
+@pytest.mark.parametrize("backend", ["mysql", "postgresql"])
+def test_a_database_has_a_name(backend: str) -> None:
+    """An empty one is refused at once."""
+    with pytest.raises(ConfigError, match="'db_name' must name a database, got ''") as info:
+        Config(backend=backend, db_name="")
+    assert info.value.key == "db_name"
+
+
+@pytest.mark.parametrize("value", ["OFF", "full"])
+def test_sqlite_takes_only_documented_ways_to_write(value: str) -> None:
+    """P1: what could damage the file, or is no such way, is refused when the configuration is made."""
+    with pytest.raises(ConfigError, match="must be one of FULL, EXTRA, NORMAL") as info:
+        Config(backend="sqlite", synchronous=value)
+    assert info.value.key == "synchronous"
+
+
+def test_the_longest_wait_is_not_shorter_than_the_first() -> None:
+    """A cap below the base is a mistake in the units, most likely; the error shows both."""
+    Config(backend="memory", retry_base_msec=500, retry_cap_sec=0.5)
+    with pytest.raises(
+        ConfigError, match=r"\(0.4 s\) must .* 'retry_base_msec' \(500 ms\)"
+    ) as info:
+        Config(backend="memory", retry_base_msec=500, retry_cap_sec=0.4)
+    assert info.value.key == "retry_cap_sec"
 
 
 @pytest.mark.parametrize("backend", ["mysql", "postgresql"])

@@ -302,6 +302,43 @@ def test_creating_many_says_which_is_wrong(world: World) -> None:
     assert world.memory.count()[State.WAITING] == 0
 
 
+@pytest.mark.parametrize(
+    ("when", "fragments"),
+    [
+        (30, ["got 30 (int)", "for 30 seconds from now use timedelta(seconds=30)"]),
+        (0.5, ["use timedelta(seconds=0.5)"]),
+        ("now", ["an aware datetime, or a timedelta from now, got 'now' (str)"]),
+        (True, ["got True (bool)"]),
+    ],
+)
+def test_what_is_no_time(world: World, when: Any, fragments: list[str]) -> None:
+    """The error shows the value and what is possible; of a number, how to say it."""
+    with pytest.raises(InvalidEventError) as info:
+        world.queue({}).create("note", when)
+    assert info.value.field == "trigger_time"
+    assert [fragment for fragment in fragments if fragment not in str(info.value)] == []
+    assert ("seconds=" in str(info.value)) == (type(when) in {int, float})
+
+
+@pytest.mark.parametrize(
+    ("draft", "field"),
+    [
+        ((), "trigger_type"),
+        (("note",), "trigger_time"),
+        (("note", SECOND, None, "id"), "id"),
+        (None, "trigger_type"),
+    ],
+)
+def test_what_is_no_draft(world: World, draft: Any, field: str) -> None:
+    """The error says which one it is and what it should be; nothing is stored."""
+    with pytest.raises(
+        InvalidEventError, match=r"^drafts\[1\]: must be a Draft or a tuple"
+    ) as info:
+        world.queue({}).create_many([("note", SECOND), draft])
+    assert (info.value.index, info.value.field) == (1, field)
+    assert world.memory.count()[State.WAITING] == 0
+
+
 def test_a_refused_event(world: World) -> None:
     """What the backend refuses for good is raised at once."""
     queue = world.queue({})

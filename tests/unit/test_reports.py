@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -14,12 +15,15 @@ from futurama.held import HeldClaims
 from futurama.reports import Report, Reporter
 from futurama.stats import Stats
 from tests.unit.support import (
+    PATIENCE_SECONDS,
     SECOND,
+    Background,
     World,
     fails,
     fails_after,
     meanwhile,
     new_event,
+    rejected,
     unavailable,
     unknown,
 )
@@ -126,6 +130,41 @@ def test_all_that_waits_can_be_written_at_once(world: World) -> None:
     desk.reporter.write_all()
     assert len(desk.acknowledged) == 2500
     assert desk.reporter.step() == math.inf
+
+
+def test_what_another_thread_could_not_write_is_not_forgotten(world: World) -> None:
+    """P9: a step that finds nothing waits for whoever writes just now, and tries again if that fails."""
+    desk = Desk(world, 1)
+    desk.done(*desk.claims)
+    is_writing, may_fail = threading.Event(), threading.Event()
+
+    def fail(_: object) -> None:
+        is_writing.set()
+        assert may_fail.wait(PATIENCE_SECONDS)
+        raise unavailable()
+
+    world.backend.plan("settle", fail)
+    writer = Background(desk.reporter.write_all)
+    assert is_writing.wait(PATIENCE_SECONDS)
+    step = Background(desk.reporter.step)
+    step.join(0.05)
+    may_fail.set()
+    writer.result()
+    step.result()
+    assert len(desk.acknowledged) == 1
+
+
+def test_an_outage_is_waited_for_once(world: World) -> None:
+    """P8: not once for each report, when one of them is refused just before it begins."""
+    desk = Desk(world, 500)
+    desk.done(*desk.claims)
+    world.backend.plan("settle", fails(rejected("0000")), *[fails(unavailable())] * 1000)
+    assert desk.reporter.step() > 0
+    assert world.backend.counts["settle"] == 2
+    assert len(desk.reporter) == len(desk.held) == 500
+    world.backend.heal()
+    desk.reporter.step()
+    assert desk.counted("succeeded") == 500
 
 
 def test_nobody_waits_for_a_backend_that_fails(world: World) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Sequence
 
 import pytest
 
+from futurama.batching import Batcher
 from futurama.errors import (
     BackendError,
     BackendRejectedError,
     BackendSetupError,
     BackendUnavailableError,
-    EventsLockedError,
     OutcomeUnknownError,
 )
-from futurama.retrying import retrying
+from futurama.retrying import retrying, writing
 from futurama.testing import VirtualTime
 from tests.unit.support import START, locked, rejected, unavailable, unknown
 
@@ -50,21 +50,31 @@ def test_gives_up_in_time() -> None:
     assert tries > 5
 
 
-@pytest.mark.parametrize(("positions", "tries"), [([], 2), ([1], 1)])
-def test_who_will_split_is_told_at_once(positions: list[int], tries: int) -> None:
-    """P8: if only some events are locked, the others do not wait for them; else it is tried again."""
-    outcomes: list[BackendError | None] = [locked(*positions), None]
-    made = 0
+def test_what_is_locked_is_repeated_apart_from_others() -> None:
+    """P8: nobody else waits for it; after any other failure it joins the others again."""
+    errors = [locked(), locked(), unavailable()]
+    tried: list[str] = []
 
-    def operation() -> None:
-        nonlocal made
-        made += 1
-        if error := outcomes.pop(0):
-            raise error
+    class Spy(Batcher[str, str]):
+        def call(self, item: str) -> str:
+            tried.append("together")
+            return super().call(item)
 
-    with contextlib.suppress(EventsLockedError):
-        retrying(operation, runtime=VirtualTime(), timeout=10, will_split=True)
-    assert made == tries
+        def call_alone(self, item: str) -> str:
+            tried.append("alone")
+            return super().call_alone(item)
+
+    def flush(items: Sequence[str]) -> Sequence[str]:
+        if errors:
+            raise errors.pop(0)
+        return [item.upper() for item in items]
+
+    told: list[BackendError] = []
+    result = writing(
+        Spy(flush, max_batch=10), "a", runtime=VirtualTime(), timeout=10, on_error=told.append
+    )
+    assert (result, len(told)) == ("A", 3)
+    assert tried == ["together", "alone", "alone", "together"]
 
 
 @pytest.mark.parametrize(

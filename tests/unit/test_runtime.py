@@ -187,6 +187,7 @@ def test_workers_are_bounded_and_survive(
     source = Source()
     changed, running, most, done = threading.Condition(), 0, 0, 0
     full = threading.Barrier(3)
+    bugs = {"bug": KeyError("bug"), "exit": SystemExit()}
 
     def perform(work: str) -> bool:
         nonlocal running, most, done
@@ -199,13 +200,13 @@ def test_workers_are_bounded_and_survive(
             running -= 1
             done += 1
             changed.notify_all()
-        if work == "bug":
-            raise KeyError("bug")
+        if work in bugs:
+            raise bugs[work]
         return False
 
     workers = runtime.make_workers("test", 3, source, perform)
     workers.start()
-    for work in ["bug"] * 6 + ["together"] * 9:
+    for work in ["bug", "exit"] * 3 + ["together"] * 9:
         source.queue.put(work)
     wait_until(changed, lambda: done == 15)
     for _ in range(3):
@@ -238,18 +239,20 @@ class Sticky:
 
     def __init__(self, together: int) -> None:
         self.source = Source()
-        self.stuck = threading.Semaphore(0)
         self.changed = threading.Condition()
         self.threads: list[threading.Thread] = []
+        self.gates: list[threading.Event] = []
         self.together = threading.Barrier(together + 1)
 
     def perform(self, work: str) -> bool:
         """Whether the worker was stuck."""
         if work == "stuck":
+            gate = threading.Event()
             with self.changed:
+                self.gates.append(gate)
                 self.threads.append(threading.current_thread())
                 self.changed.notify_all()
-            self.stuck.acquire(timeout=PATIENCE_SECONDS)
+            gate.wait(PATIENCE_SECONDS)
             return True
         self.together.wait(PATIENCE_SECONDS)
         return False
@@ -259,6 +262,16 @@ class Sticky:
         count = len(self.threads) + 1
         self.source.queue.put("stuck")
         wait_until(self.changed, lambda: len(self.threads) == count)
+
+    def let_go(self, number: int) -> None:
+        """Let the worker go on that was stuck as the ``number``-th, counted from 0."""
+        self.gates[number].set()
+
+    def let_end(self, number: int) -> None:
+        """Let it go on, and see that it ends, because another has its place."""
+        self.let_go(number)
+        self.threads[number].join(PATIENCE_SECONDS)
+        assert not self.threads[number].is_alive()
 
     def work(self) -> None:
         """Have as many pieces of work done at once as there should be workers."""
@@ -278,15 +291,25 @@ def test_a_stuck_worker_is_replaced(runtime: ThreadRuntime) -> None:
     sticky = Sticky(together=2)
     workers = runtime.make_workers("test", 2, sticky.source, sticky.perform)
     workers.start()
-    for _ in range(5):
+    for number in range(5):
         sticky.stick()
         assert workers.replace()
         sticky.work()
-        sticky.stuck.release()
-        sticky.threads[-1].join(PATIENCE_SECONDS)
-        assert not sticky.threads[-1].is_alive()
+        sticky.let_end(number)
         sticky.work()
     sticky.end(workers, 2)
+
+
+def test_joining_does_not_wait_for_stuck_workers(runtime: ThreadRuntime) -> None:
+    """P9: their work counts for nothing any more."""
+    sticky = Sticky(together=1)
+    workers = runtime.make_workers("test", 1, sticky.source, sticky.perform)
+    workers.start()
+    sticky.stick()
+    assert workers.replace()
+    sticky.end(workers, 1)
+    sticky.let_go(0)
+    sticky.end(workers, 1)
 
 
 def test_a_stuck_worker_may_be_back_before_it_is_replaced(runtime: ThreadRuntime) -> None:
@@ -295,9 +318,7 @@ def test_a_stuck_worker_may_be_back_before_it_is_replaced(runtime: ThreadRuntime
     workers = runtime.make_workers("test", 2, sticky.source, sticky.perform)
     workers.start()
     sticky.stick()
-    sticky.stuck.release()
-    sticky.threads[0].join(PATIENCE_SECONDS)
-    assert not sticky.threads[0].is_alive()
+    sticky.let_end(0)
     assert workers.replace()
     sticky.work()
     sticky.end(workers, 2)
@@ -312,9 +333,9 @@ def test_no_more_are_replaced_than_there_should_be(runtime: ThreadRuntime) -> No
     assert workers.replace()
     sticky.stick()
     assert not workers.replace()
-    sticky.stuck.release()
+    sticky.let_go(0)
     sticky.work()
-    sticky.stuck.release()
+    sticky.let_end(1)
     sticky.end(workers, 1)
 
 
@@ -334,7 +355,7 @@ def test_a_system_without_threads_left(
         patch.setattr(threading.Thread, "start", refuse)
         assert not workers.replace()
     assert "test: no thread can take the place" in caplog.text
-    sticky.stuck.release()
+    sticky.let_go(0)
     sticky.work()
     sticky.end(workers, 1)
 
@@ -378,7 +399,7 @@ def test_coroutines_are_bounded(coroutines: Coroutines) -> None:
         coroutines.submit(partial(run, number))
     wait_until(changed, lambda: len(started) == 3)
     coroutines._loop.call_soon_threadsafe(gate.set)  # type: ignore[attr-defined]  # no place is free
-    assert coroutines.join(PATIENCE_SECONDS)
+    assert coroutines.join(PATIENCE_SECONDS, grace=0)
     assert started == list(range(50))
     assert most == 3
 
@@ -398,7 +419,7 @@ def test_coroutines_from_many_threads(coroutines: Coroutines) -> None:
 
     for thread in [Background(partial(hammer, base)) for base in (0, 1000, 2000)]:
         thread.result()
-    assert coroutines.join(PATIENCE_SECONDS)
+    assert coroutines.join(PATIENCE_SECONDS, grace=0)
     assert sorted(ended) == [*range(500), *range(1000, 1500), *range(2000, 2500)]
 
 
@@ -418,7 +439,7 @@ def test_joining_cancels_what_hangs(coroutines: Coroutines) -> None:
     for _ in range(4):
         coroutines.submit(hang)
     assert started.wait(PATIENCE_SECONDS)
-    assert coroutines.join(0.01) is False
+    assert coroutines.join(0.02, grace=0.01) is False
     assert cancelled == [True] * 3
 
 
@@ -427,7 +448,7 @@ def test_a_blocked_event_loop_does_not_block_stopping(
 ) -> None:
     """P9: a coroutine that blocks the whole loop (``time.sleep`` instead of ``asyncio.sleep``)
     cannot keep ``join`` and ``close`` from returning."""
-    monkeypatch.setattr("futurama.runtime._GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("futurama.runtime._CLOSING_SECONDS", 0.05)
     coroutines: Any = runtime.make_coroutines("test-blocked", 3)
     coroutines.start()
     blocked, gate = threading.Event(), threading.Event()
@@ -439,7 +460,7 @@ def test_a_blocked_event_loop_does_not_block_stopping(
     coroutines.submit(block)
     assert blocked.wait(PATIENCE_SECONDS)
     try:
-        assert Background(lambda: coroutines.join(0.01)).result() is False
+        assert Background(lambda: coroutines.join(0.02, grace=0.01)).result() is False
         Background(lambda: coroutines.close(nothing)).result()
     finally:
         gate.set()
@@ -475,6 +496,6 @@ def test_a_failing_coroutine_is_logged(
     for _ in range(5):
         coroutines.submit(fail)
     coroutines.submit(work)
-    assert coroutines.join(PATIENCE_SECONDS)
+    assert coroutines.join(PATIENCE_SECONDS, grace=0)
     assert ended == [True]
     assert caplog.text.count("a coroutine failed") == 5

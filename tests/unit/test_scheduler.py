@@ -370,15 +370,28 @@ def test_what_is_held_is_renewed(world: World) -> None:
     assert world.stored(event_id) is None
 
 
-def test_a_locked_event_costs_no_other_its_lease(world: World) -> None:
-    """P3: while somebody keeps a lock on one event, the leases of the others are renewed."""
+@pytest.mark.parametrize("trouble", ["locked_ids", "bad_ids"])
+def test_one_event_costs_no_other_its_lease(world: World, trouble: str) -> None:
+    """P3: while one renewal meets somebody's lock, or is refused, those of the others are made."""
     queue = world.queue()
     ids = [queue.create("note", SECOND) for _ in range(3)]
     world.backend.outage, world.backend.broken = unavailable, {"settle"}
     queue.advance(2 * SECOND)
-    world.backend.locked_ids = {ids[1]}
+    setattr(world.backend, trouble, {ids[1]})
     queue.advance(3 * LEASE)
     assert [world.called_ids.count(event_id) for event_id in (ids[0], ids[2])] == [1, 1]
+
+
+def test_renewals_that_fail_do_not_pause_for_long(world: World) -> None:
+    """P3: also a short lease is tried to be renewed again before it ends, however often that has failed."""
+    queue = world.queue(consumer_lock_timeout_sec=1.5)
+    scheduler = queue._scheduler
+    assert scheduler is not None
+    queue.create("note", SECOND)
+    world.backend.outage, world.backend.broken = unavailable, {"settle", "renew"}
+    queue.advance(1.6 * SECOND)
+    pauses = [scheduler.renew_step() for _ in range(100)]
+    assert 0.2 < max(pauses) <= 0.25
 
 
 def test_renewing_costs_little(world: World) -> None:
@@ -555,6 +568,20 @@ def test_stopping_releases_what_has_not_started(world: World) -> None:
     world.queue()
     world.advance(seconds=1)
     assert [(event.id, event.attempt) for _, event in world.calls] == [(event_id, 1)]
+
+
+def test_stopping_while_the_backend_claims(world: World) -> None:
+    """P1: what it answers when nobody waits for it any more is given back, uncalled."""
+    queue = world.queue()
+    event_id = queue.create("note", SECOND)
+    scheduler = queue._scheduler
+    assert scheduler is not None
+    world.backend.plan("claim", meanwhile(scheduler._held.close))
+    queue.advance(SECOND)
+    stored = world.stored(event_id)
+    assert stored is not None
+    assert (stored.state, stored.attempt) == (State.WAITING, 0)
+    assert world.calls == []
 
 
 def test_stopping_reports_what_has_ended(world: World) -> None:

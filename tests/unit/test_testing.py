@@ -93,6 +93,12 @@ def test_queues_are_separate_unless_shared() -> None:
     assert b.now() != a.now()
 
 
+def test_time_advances_by_timedeltas() -> None:
+    """A number would leave open of what."""
+    with pytest.raises(TypeError, match="by a timedelta, got 5"):
+        VirtualTime().advance(5)  # type: ignore[arg-type]  # the point
+
+
 def test_an_unstopped_queue_leaks_nothing() -> None:
     """A test that does not stop its queue gets no warning about unclosed loops or threads."""
     threads = threading.active_count()

@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-from futurama import CancelOutcome, Event, Queue, runtime
-from futurama.backend import State
+from futurama import CancelOutcome, Event, Queue, runtime, scheduler
+from futurama.backend import Query, State
 from futurama.backends.memory import MemoryBackend
 from tests.unit.support import (
     MILLISECOND,
     PATIENCE_SECONDS,
     Background,
     FaultyBackend,
+    meanwhile,
     memory_config,
     wait_until,
 )
@@ -96,6 +97,22 @@ def test_an_instance_that_is_stuck_leaves_work_to_others(backend: FaultyBackend)
         with Queue({"t": calls}, memory_config(), backend=backend):
             calls.wait_for(500)
         gate.set()
+
+
+def test_who_wants_what_is_locked_holds_up_nobody(backend: FaultyBackend) -> None:
+    """P8: while one caller waits until somebody lets go of an event, others are served."""
+    with Queue(config=memory_config(), backend=backend) as queue:
+        for event_id in ("locked", "free"):
+            queue.create("t", timedelta(hours=1), id=event_id)
+        backend.locked_ids = {"locked"}
+        is_repeated = threading.Event()
+        backend.plan("cancel", lambda proceed: proceed(), meanwhile(is_repeated.set))
+        waiting = Background(lambda: queue.cancel("locked"))
+        assert is_repeated.wait(PATIENCE_SECONDS)
+        assert queue.cancel("free") is CancelOutcome.CANCELLED
+        assert waiting.is_alive()
+        backend.heal()
+        assert waiting.result() is CancelOutcome.CANCELLED
 
 
 def test_cancelling_close_to_the_time(backend: FaultyBackend) -> None:
@@ -221,12 +238,38 @@ def test_stop_does_not_wait_for_what_cannot_be_cancelled(
     backend: FaultyBackend, hanging: Hanging, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """P9: a coroutine that ignores its cancellation is granted nothing beyond the timeout."""
-    monkeypatch.setattr(runtime, "_GRACE_SECONDS", 100 * PATIENCE_SECONDS)
+    monkeypatch.setattr(runtime, "_CLOSING_SECONDS", 100 * PATIENCE_SECONDS)
     queue = Queue({"t": getattr(hanging, kind)}, memory_config(), backend=backend)
     queue.start()
     queue.create("t", timedelta(0))
     assert hanging.started.wait(PATIENCE_SECONDS)
     assert Background(lambda: queue.stop(timeout=0.05)).result() is False
+
+
+def test_a_hanging_function_takes_no_grace_from_coroutines(
+    backend: FaultyBackend, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P8: coroutines that are cancelled can clean up, whatever functions do meanwhile."""
+    monkeypatch.setattr(scheduler, "_GRACE_SHARE", 0.99)
+    waiting, tidied = threading.Event(), threading.Event()
+
+    async def tidy(_: Event) -> None:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            tidied.set()
+
+    queue = Queue(
+        {"function": hanging.function, "coroutine": tidy}, memory_config(), backend=backend
+    )
+    queue.start()
+    queue.create_many([("function", timedelta(0)), ("coroutine", timedelta(0))])
+    assert hanging.started.wait(PATIENCE_SECONDS)
+    assert waiting.wait(PATIENCE_SECONDS)
+    assert Background(lambda: queue.stop(timeout=1)).result() is False
+    assert tidied.is_set()
 
 
 def test_stop_waits_for_running_calls(backend: FaultyBackend, hanging: Hanging) -> None:
@@ -240,6 +283,35 @@ def test_stop_waits_for_running_calls(backend: FaultyBackend, hanging: Hanging) 
     hanging.gate.set()
     assert stopping.result() is True
     assert sum(backend.count().values()) == 0
+
+
+def test_stop_waits_for_what_is_being_given_back(backend: FaultyBackend) -> None:
+    """P1, P5: a claim that another thread gives back just now costs the event neither an attempt nor a lease."""
+    is_writing, gate = threading.Event(), threading.Event()
+
+    def hesitate(proceed: Any) -> Any:
+        is_writing.set()
+        assert gate.wait(PATIENCE_SECONDS)
+        return proceed()
+
+    config = memory_config(consumer_time_window_sec=10)
+    queue = Queue({"t": lambda _: None}, config, backend=backend)
+    queue.start()
+    event_id = queue.create("t", timedelta(seconds=8))
+    scheduler = queue._scheduler
+    assert scheduler is not None
+    while not scheduler.snapshot()["held"]:
+        time.sleep(0.001)
+    backend.plan("settle", hesitate)
+    moving = Background(lambda: queue.reschedule(event_id, timedelta(hours=1)))
+    assert is_writing.wait(PATIENCE_SECONDS)
+    stopping = Background(lambda: queue.stop(timeout=PATIENCE_SECONDS))
+    assert not _ends_within(stopping, 0.05)
+    gate.set()
+    assert stopping.result() is True
+    moving.join(PATIENCE_SECONDS)
+    [stored] = backend.find(Query()).events
+    assert (stored.state, stored.attempt) == (State.WAITING, 0)
 
 
 def _ends_within(thread: threading.Thread, seconds: float) -> bool:
