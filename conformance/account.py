@@ -93,12 +93,14 @@ class Disturbance:
     Attributes:
         start, end: from when until when it lasted.
         instance: whom it hit; None: everybody.
+        event_id: the only event that it hit; None: all.
         stops: the instance could do nothing meanwhile (SIGSTOP): between any two of its steps.
     """
 
     start: int
     end: int
     instance: str | None = None
+    event_id: str | None = None
     stops: bool = False
 
 

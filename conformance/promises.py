@@ -95,6 +95,8 @@ class _Life:
     claims: list[Step] = attrs.field(factory=list)
     renewals: list[Step] = attrs.field(factory=list)
     reports: list[Step] = attrs.field(factory=list)
+    changes: list[Step] = attrs.field(factory=list)
+    refusals: list[Step] = attrs.field(factory=list)
     left: StoredEvent | None = None
 
     @property
@@ -155,6 +157,10 @@ def _note(life: _Life, step: Step) -> None:
             life.renewals.append(step)
         case Kind.SETTLE if step.outcome:
             life.reports.append(step)
+        case Kind.SETTLE:
+            life.refusals.append(step)
+        case Kind.CANCEL | Kind.RESCHEDULE:
+            life.changes.append(step)
 
 
 def _start(fact: Any) -> int:
@@ -341,13 +347,21 @@ def _unexplained_repeats(life: _Life, account: Account) -> Iterator[str]:
         claim = _claim_of(life, first)
         began = first.start if claim is None else claim.start
         is_explained = _may_have_been_given_up(first, second, account) or _was_disturbed(
-            account, first.instance, began, second.start
+            account, life, first.instance, began, second.start
         )
         if not is_explained:
             yield (
                 f"attempt {second.attempt} by {second.instance} followed attempt {first.attempt} by "
-                f"{first.instance}, which ended with {first.ending}, and nothing had broken"
+                f"{first.instance}, {_how(first)}, and nothing had broken"
             )
+
+
+def _how(call: Call) -> str:
+    return (
+        f"which {call.ending.value}"
+        if isinstance(call.ending, Ending)
+        else "whose end nobody knows"
+    )
 
 
 def _may_have_been_given_up(call: Call, repeat: Call, account: Account) -> bool:
@@ -356,9 +370,12 @@ def _may_have_been_given_up(call: Call, repeat: Call, account: Account) -> bool:
     return 0 < account.timeout_ns <= lasted
 
 
-def _was_disturbed(account: Account, instance: str, start: int, end: int) -> bool:
+def _was_disturbed(account: Account, life: _Life, instance: str, start: int, end: int) -> bool:
     return any(
-        each.start < end and each.end > start and each.instance in {None, instance}
+        each.start < end
+        and each.end > start
+        and each.instance in {None, instance}
+        and each.event_id in {None, life.event_id}
         for each in account.disturbances
     )
 
@@ -385,7 +402,7 @@ def _wrong_attempts(life: _Life, account: Account) -> Iterator[str]:
         is_free = attempt in called or _was_reported(life, claim, *uncalled)
         if is_free or not later or claim.start < life.stored_again_until:
             continue
-        if not _was_disturbed(account, claim.caller, claim.start, min(later)):
+        if not _was_disturbed(account, life, claim.caller, claim.start, min(later)):
             yield f"attempt {attempt} was given to {claim.caller}, counted, and never made"
 
 
@@ -399,6 +416,8 @@ def _untrue(life: _Life, account: Account) -> Iterator[str]:
     cancels = [answer for answer in life.cancels if answer.start > life.stored_again_until]
     for answer in cancels:
         yield from _untrue_of_cancel(life, answer, account)
+    for answer in (*life.cancels, *life.moves):
+        yield from _not_what_the_backend_said(life, answer)
     if sum(answer.outcome is CancelOutcome.CANCELLED for answer in cancels) > 1:
         yield "it was CANCELLED twice"
     for answer in life.moves:
@@ -406,6 +425,8 @@ def _untrue(life: _Life, account: Account) -> Iterator[str]:
             for call in life.calls:
                 if _was_under_way(call, answer, account):
                     yield f"attempt {call.attempt} was under way at the answer RESCHEDULED"
+            if _had_ended(life, answer):
+                yield "it had ended before it was RESCHEDULED"
 
 
 def _untrue_of_cancel(life: _Life, answer: Answer, account: Account) -> Iterator[str]:
@@ -432,6 +453,73 @@ def _untrue_of_cancel(life: _Life, answer: Answer, account: Account) -> Iterator
     is_dead = life.left is not None and life.left.state is State.DEAD
     if life.left is not None and not (is_dead and outcome is not CancelOutcome.CANCELLED):
         yield f"it is there in the end, although the answer was {outcome.name}"
+
+
+def _not_what_the_backend_said(life: _Life, answer: Answer) -> Iterator[str]:
+    """What a client is told follows from what the backend said of the event while the client waited.
+
+    Who asked it is not written down, so the answer to any of those who did is accepted.
+    """
+    said = _said_of_cancel(life, answer) if answer.trigger_us is None else _said(life, answer)
+    if said and answer.outcome is not UNKNOWN and answer.outcome not in said:
+        names = " or ".join(sorted(outcome.name for outcome in said))
+        yield f"the answer was {answer.outcome.name}, and the backend had said {names}"
+
+
+def _said(life: _Life, answer: Answer) -> set[Any]:
+    """How the backend answered those who asked for the same as this client, while it waited."""
+    kind = Kind.CANCEL if answer.trigger_us is None else Kind.RESCHEDULE
+    return {
+        step.outcome
+        for step in life.changes
+        if step.kind is kind and step.outcome is not UNKNOWN and _was_during(step, answer)
+    }
+
+
+def _said_of_cancel(life: _Life, answer: Answer) -> set[Any]:
+    """Also who takes back a claim of its own removes an event; its earlier owner may still call it."""
+    said = _said(life, answer)
+    for report in life.reports:
+        if report.outcome is True and _has_removed(report) and _was_during(report, answer):
+            was_lost = report.arguments["settlement"].claim.lost_before
+            said.add(CancelOutcome.IN_FLIGHT if was_lost else CancelOutcome.CANCELLED)
+    if CancelOutcome.NOT_FOUND in said and _was_in_doubt(life, answer):
+        said.add(CancelOutcome.IN_FLIGHT)
+    return said
+
+
+def _was_in_doubt(life: _Life, answer: Answer) -> bool:
+    """Whether an answer of the backend was lost, or a claim taken back in vain, while the client waited."""
+    return any(
+        answer.start < step.start < answer.end
+        and (step.outcome is UNKNOWN or (step.kind is Kind.SETTLE and step.outcome is False))
+        for step in (*life.changes, *life.reports, *life.refusals)
+    )
+
+
+def _has_removed(report: Step) -> bool:
+    settlement: Settlement = report.arguments["settlement"]
+    return settlement.kind is SettlementKind.DONE
+
+
+def _was_during(step: Step, answer: Answer) -> bool:
+    """Whether a backend was asked, and answered, while the client waited for its answer."""
+    return answer.start < step.start and step.end < answer.end
+
+
+def _had_ended(life: _Life, answer: Answer) -> bool:
+    """Whether it was acknowledged before the client asked that the event is gone for good."""
+    ends = [
+        (each.start, each.end)
+        for each in life.reports
+        if each.outcome is True and _has_removed(each)
+    ]
+    ends += [
+        (each.start, each.end)
+        for each in life.cancels
+        if each.outcome is CancelOutcome.CANCELLED and _was_acknowledged_before(life, each)
+    ]
+    return any(life.stored_again_until < start and end < answer.start for start, end in ends)
 
 
 def _may_have_ended(life: _Life, by: int) -> bool:

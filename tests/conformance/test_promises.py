@@ -1,7 +1,9 @@
 """The checker of promises: for each, an account that keeps it and the nearest one that breaks it.
 
 What it cannot see: a call that began and ended between two looks of those who write; an event whose
-client was never told that it was stored, and that nobody ever saw; what happens to data (it is compared
+client was never told that it was stored, and that nobody ever saw; an answer for which no backend was
+asked, or one that follows from what the backend said to another client who asked for the same at the same
+time; what happens to data (it is compared
 with what was given, so accounts must not change data); anything about an event between its end and the
 repeat of its first storing, if the answer to that was lost; and whether a fault that was written down is
 really what caused a repeat: it only has to have hit the instance while it had the claim.
@@ -498,6 +500,13 @@ class TestRepeat:
         """A fault that has hit the instance while it had the claim explains a repeat, which is counted."""
         assert judge(REPEATED) == Judgement(breaches=[], repeats=1, books={"completed": 1})
 
+    def test_explained_by_what_is_wrong_with_the_event(self) -> None:
+        """Somebody's lock on an event explains a repeat of that event, by whomever, and of no other."""
+        locked = disturbance(950, 3400, None, event_id="e")
+        other = disturbance(950, 3400, None, event_id="f")
+        assert broken(attrs.evolve(REPEATED, disturbances=[locked])) == set()
+        assert broken(attrs.evolve(REPEATED, disturbances=[other])) == {Promise.REPEAT}
+
     @pytest.mark.parametrize(
         "other",
         [
@@ -645,7 +654,12 @@ class TestCancel:
 
     def test_not_found_because_another_has_removed_it(self) -> None:
         """Two clients cancel a claimed event: one is told IN_FLIGHT, and the call may still begin."""
-        steps = (ADDED, FIRST, cancelled(950, CancelOutcome.IN_FLIGHT))
+        steps = (
+            ADDED,
+            FIRST,
+            cancelled(950, CancelOutcome.IN_FLIGHT),
+            cancelled(951.5, CancelOutcome.NOT_FOUND),
+        )
         answers = [
             cancel(948, 953, CancelOutcome.NOT_FOUND),
             cancel(949, 952, CancelOutcome.IN_FLIGHT),
@@ -718,6 +732,81 @@ class TestCancel:
             trigger_us=to_us(at(950)),
         )
         assert broken(account(steps=steps, calls=[call(965, 1010)], answers=[move])) == set()
+
+
+def move(ms: float, until: float, outcome: Any, *, to: float = 5000) -> Answer:
+    """A client was told what became of its ``reschedule``."""
+    return attrs.evolve(cancel(ms, until, outcome), trigger_us=to_us(at(to)))
+
+
+class TestSaid:
+    """P6: what a client is told follows from what the backend said while it waited."""
+
+    ASKED = (499, 503)
+
+    @pytest.mark.parametrize("said", CancelOutcome)
+    @pytest.mark.parametrize("told", CancelOutcome)
+    def test_of_cancel(self, said: CancelOutcome, told: CancelOutcome) -> None:
+        """One answer of the backend allows one answer of the queue."""
+        found = _whys(steps=(ADDED, cancelled(500, said)), answers=[cancel(*self.ASKED, told)])
+        assert bool(found) == (said is not told)
+
+    @pytest.mark.parametrize("said", RescheduleOutcome)
+    @pytest.mark.parametrize("told", RescheduleOutcome)
+    def test_of_reschedule(self, said: RescheduleOutcome, told: RescheduleOutcome) -> None:
+        """The same holds for reschedule."""
+        step = attrs.evolve(moved(500, to=5000), outcome=said)
+        found = _whys(steps=(ADDED, step), answers=[move(*self.ASKED, told)])
+        assert bool(found) == (said is not told)
+
+    @pytest.mark.parametrize(
+        ("said", "told", "is_true"),
+        [
+            ([CancelOutcome.IN_FLIGHT, CancelOutcome.NOT_FOUND], CancelOutcome.NOT_FOUND, True),
+            ([CancelOutcome.IN_FLIGHT, CancelOutcome.NOT_FOUND], CancelOutcome.CANCELLED, False),
+            ([UNKNOWN, CancelOutcome.NOT_FOUND], CancelOutcome.IN_FLIGHT, True),
+            ([UNKNOWN, CancelOutcome.NOT_FOUND], CancelOutcome.CANCELLED, False),
+            ([UNKNOWN, CancelOutcome.CANCELLED], CancelOutcome.IN_FLIGHT, False),
+            ([UNKNOWN], CancelOutcome.IN_FLIGHT, True),
+            ([], CancelOutcome.CANCELLED, True),
+        ],
+    )  # fmt: skip
+    def test_of_several(self, said: Sequence[Any], told: CancelOutcome, is_true: bool) -> None:  # noqa: FBT001 -- a column of the table
+        """Of several answers each may have been that to this client; one that was lost may have removed it."""
+        steps = [cancelled(500 + number, outcome) for number, outcome in enumerate(said)]
+        found = _whys(steps=(ADDED, *steps), answers=[cancel(499, 510, told)])
+        assert bool(found) == (not is_true)
+
+    @pytest.mark.parametrize("was_lost", [False, True])
+    @pytest.mark.parametrize("told", CancelOutcome)
+    def test_of_a_claim_taken_back(self, told: CancelOutcome, was_lost: bool) -> None:  # noqa: FBT001 -- a column of the table
+        """Who holds the claim ends it; if an earlier owner was silent, its call may be in flight."""
+        held = claim(900, lost=was_lost)
+        steps = (ADDED, held, settle(950, Settlement.done(held.outcome)))
+        right = CancelOutcome.IN_FLIGHT if was_lost else CancelOutcome.CANCELLED
+        assert bool(_whys(steps=steps, answers=[cancel(949, 952, told)])) == (told is not right)
+
+    def test_of_a_claim_taken_back_in_vain(self) -> None:
+        """If the claim was lost, so may be its call, and nothing that is not found was certainly at rest."""
+        refused = settle(950, Settlement.done(FIRST.outcome), outcome=False)
+        steps = (ADDED, FIRST, refused, cancelled(951.5, CancelOutcome.NOT_FOUND))
+        assert not _whys(steps=steps, answers=[cancel(949, 953, CancelOutcome.IN_FLIGHT)])
+        assert _whys(steps=steps, answers=[cancel(949, 953, CancelOutcome.CANCELLED)])
+
+    def test_moved_after_the_end(self) -> None:
+        """What was acknowledged as done, or cancelled, is not RESCHEDULED afterwards."""
+        answers = [move(1020, 1025, RescheduleOutcome.RESCHEDULED)]
+        assert _whys(answers=answers, why="had ended")
+        assert not _whys(
+            answers=[move(1011.5, 1025, RescheduleOutcome.RESCHEDULED)], why="had ended"
+        )
+        cancelled_before = [cancel(499, 502, CancelOutcome.CANCELLED), *answers]
+        assert _whys(steps=(ADDED,), answers=cancelled_before, why="had ended")
+
+
+def _whys(*, why: str = "the backend had said", **parts: Any) -> list[str]:
+    """What the checker says, of what contains these words."""
+    return [breach.why for breach in judge(account(**parts)).breaches if why in breach.why]
 
 
 class TestDropped:

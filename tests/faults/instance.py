@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 import threading
 import time
@@ -25,6 +26,7 @@ _ASKERS = 16
 
 def main(record: str, config: str) -> None:
     """Run until the standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too, but others decide
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     recorder = Recorder(Path(record))
     configuration = Config.from_mapping(json.loads(config))

@@ -8,14 +8,24 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Instance"]
+__all__ = ["Instance", "kill_all"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PATIENCE_SECONDS = 60.0
+
+_STARTED: weakref.WeakSet[subprocess.Popen[str]] = weakref.WeakSet()
+"""By this process."""
+
+
+def kill_all() -> None:
+    """End all instances of this process at once, also those that are paused."""
+    for process in list(_STARTED):
+        process.kill()
 
 
 class Instance:
@@ -54,6 +64,7 @@ class Instance:
                 stderr=log,
                 text=True,
             )
+        _STARTED.add(self._process)
 
     @property
     def pid(self) -> int:

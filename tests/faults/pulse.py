@@ -12,8 +12,8 @@ __all__ = ["Pulse"]
 
 _EVERY_SECONDS = 0.05
 
-_STALL_SECONDS = 0.5
-"""A quarter of the lease, after which an instance may have to give up what it holds without being called."""
+_STALL_SHARE = 0.25
+"""Of a lease: after that an instance may have to give up what it holds without being called."""
 
 
 class Pulse:
@@ -24,16 +24,18 @@ class Pulse:
 
     Args:
         folder: on the disk in question.
+        lease_seconds: how long the leases are that a stall may cost.
 
     Attributes:
         stalls: (beginning, end) of each, in nanoseconds of CLOCK_MONOTONIC.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lease_seconds: float) -> None:
+        self._stall_ns = int((_STALL_SHARE * lease_seconds + _EVERY_SECONDS) * 1e9)
         self.stalls: list[tuple[int, int]] = []
         self._path = folder / "pulse"
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse")
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,7 +53,7 @@ class Pulse:
             os.fsync(file)
             self._stopping.wait(_EVERY_SECONDS)
             ended = time.monotonic_ns()
-            if ended - began > (_STALL_SECONDS + _EVERY_SECONDS) * 1e9:
+            if ended - began > self._stall_ns:
                 self.stalls.append((began, ended))
             began = ended
         os.close(file)

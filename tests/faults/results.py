@@ -22,6 +22,7 @@ class Row:
         name, backend, seed: of the scenario that was run.
         figures: what was counted; empty if it failed altogether.
         violations: what was broken.
+        untested: what did not happen although the scenario is about it.
         seconds: how long all of it took.
     """
 
@@ -30,6 +31,7 @@ class Row:
     seed: int
     figures: Mapping[str, Any]
     violations: Sequence[str]
+    untested: Sequence[str] = ()
     seconds: float = 0.0
 
     @classmethod
@@ -41,6 +43,7 @@ class Row:
             seed=seed,
             figures=outcome.figures,
             violations=outcome.violations,
+            untested=outcome.untested,
         )
 
     @classmethod
@@ -49,12 +52,17 @@ class Row:
         return cls(name=name, backend=backend, seed=seed, figures={}, violations=[traceback])
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it does not show that all promises are kept under the fault."""
+        return bool(self.violations or self.untested)
+
+    @property
     def line(self) -> str:
         """For the terminal."""
         figures = ", ".join(f"{name} {value}" for name, value in self.figures.items())
-        verdict = "BROKEN" if self.violations else "ok"
+        verdict = "BROKEN" if self.violations else "UNTESTED" if self.untested else "ok"
         return (
-            f"{verdict:6} {self.name} ({self.backend}, seed {self.seed}, "
+            f"{verdict:8} {self.name} ({self.backend}, seed {self.seed}, "
             f"{self.seconds:.0f} s): {figures}"
         )
 
@@ -71,7 +79,7 @@ answered, when each call began and ended, and what broke, into files that outliv
 
 "The laws of backends" are those of [conformance.md](conformance.md): the answers to all operations on an event, unanswered ones
 included, have an order that explains them. A *repeat* is a call that followed on one that had not failed, because
-whoever made that had died, stood still or was cut off, because the machine itself gave nobody a processor or its disk for half a second, because it took longer than `trigger_timeout_sec` allows, or because the answer to
+whoever made that had died, stood still or was cut off, because the machine itself stood still (gave nobody a processor, or its disk, for a quarter of a lease, which happened as often as *stalls* says), because it took longer than `trigger_timeout_sec` allows, or because the answer to
 `create` was lost and its repeat stored anew what had been called meanwhile; nothing else excuses one. *Recovered* is how long after the last fault everything that was due by then had been called or,
 where faults were no excuse and went on as long as the load, how long after that nothing was left. The lease was
 {lease:g} s, on SQLite {sqlite_lease:g} s, and {long_lease:g} s where nothing may be repeated.
@@ -80,7 +88,18 @@ where faults were no excuse and went on as long as the load, how long after that
 
 """
 
-_HEADINGS = ("fault", "how", "on", "events", "calls", "repeats", "recovered, s", "held", "seed")
+_HEADINGS = (
+    "fault",
+    "how",
+    "on",
+    "events",
+    "calls",
+    "repeats",
+    "stalls",
+    "recovered, s",
+    "held",
+    "seed",
+)
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -97,11 +116,13 @@ def page(rows: Sequence[Row]) -> str:
 
 
 def _row(row: Row) -> str:
-    held = "**no**" if row.violations else "all"
+    held = "**no**" if row.violations else "**?**" if row.untested else "all"
     figures = dict(row.figures)
     if figures.get("recovery s", 0) is None:
         figures["recovery s"] = figures.get("finished after s")
-    shown = [_shown(figures, name) for name in ("events", "calls", "repeats", "recovery s")]
+    shown = [
+        _shown(figures, name) for name in ("events", "calls", "repeats", "stalls", "recovery s")
+    ]
     scenario = SCENARIOS[row.name]
     name = f"{scenario.fault} (`{row.name}`)"
     return _line([name, scenario.how, row.backend, *shown, held, str(row.seed)])

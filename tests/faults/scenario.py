@@ -77,8 +77,7 @@ class Scenario:
         name: in one word, for the command line.
         fault: what breaks, for people.
         how: in which way it is made to break, for people.
-        run: does it, and judges; violations are in what it returns, it raises only if the fault did
-            not happen.
+        run: does it, and judges; what it returns also tells whether the fault did happen.
         backends: on which it makes sense.
     """
 

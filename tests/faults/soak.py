@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import shutil
 import statistics
 import sys
 import time
@@ -22,6 +23,7 @@ import attrs
 import pymysql
 
 from tests.faults.client import Load, Plan
+from tests.faults.command import INTERRUPTED, calm, positive_number, tell
 from tests.faults.stage import LEASE_SECONDS, Outcome, Stage
 from tests.servers import MariaDB
 from tests.servers.process import temporary_folder
@@ -199,14 +201,40 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run rounds until the time is over.
 
     Returns:
-        0 if nothing was broken and nothing has worn out, else 1.
+        0 if nothing was broken and nothing has worn out, 1 if not, 130 if somebody interrupted it.
     """
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    arguments = parser.parse_args(words)
+    arguments = _arguments(words)
     print(f"seed {arguments.seed}", flush=True)
-    chance = random.Random(arguments.seed)
+    rounds: list[Sequence[str]] = []
+    try:
+        with _soak(arguments) as soak, calm():
+            _make_rounds(soak, arguments.minutes, rounds)
+    except KeyboardInterrupt:
+        print(f"interrupted after {len(rounds)} rounds", file=sys.stderr)
+        return INTERRUPTED
+    worn = wear(soak.samples)
+    print(f"faults: {soak.injected}")
+    broken = [f"round {number}" for number, each in enumerate(rounds, 1) if each]
+    print(f"something was broken in: {', '.join(broken)}" if broken else "nothing was broken")
+    print("\n".join(["this has worn out:", *worn]) if worn else "nothing has worn out")
+    return 1 if broken or worn else 0
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
+    parser.add_argument("--minutes", type=positive_number, default=30.0, help="for how long")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(10**6), help="of what is left to chance"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="leave records and logs there, also after Ctrl-C"
+    )
+    return parser.parse_args(words)
+
+
+@contextlib.contextmanager
+def _soak(arguments: argparse.Namespace) -> Iterator[Soak]:
+    """On a server of its own."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(MariaDB())
         proxy = stack.enter_context(Proxy(server.port, seed=arguments.seed))
@@ -220,24 +248,25 @@ def main(words: Sequence[str] | None = None) -> int:
             "connect_timeout_sec": _READ_TIMEOUT_SECONDS,
         }
         folder = temporary_folder("futurama-soak-")
+        if arguments.keep:
+            stack.callback(shutil.copytree, folder, arguments.keep, dirs_exist_ok=True)
         stage = stack.enter_context(Stage(folder, store, seed=arguments.seed))
-        soak = Soak(stage, server, database, proxy, chance)
-        violations = list(_rounds(soak, arguments.minutes))
-    violations += wear(soak.samples)
-    print(f"faults: {soak.injected}")
-    print("\n".join(violations) or "nothing was broken, and nothing has worn out")
-    return 1 if violations else 0
+        yield Soak(stage, server, database, proxy, random.Random(arguments.seed))
 
 
-def _rounds(soak: Soak, minutes: float) -> Iterator[str]:
+def _make_rounds(soak: Soak, minutes: float, rounds: list[Sequence[str]]) -> None:
+    """Until the time is over; each adds what it has broken, and says so."""
     deadline = time.monotonic() + 60 * minutes
-    number = 0
+    known: set[str] = set()
     while time.monotonic() < deadline:
-        number += 1
+        number = len(rounds) + 1
         outcome = soak.round(number)
         figures = ", ".join(f"{name} {value}" for name, value in outcome.figures.items())
         print(f"round {number}: {figures}; {soak.samples[-1]}", flush=True)
-        yield from outcome.violations
+        new = [each for each in outcome.violations if each not in known]  # logs are read as a whole
+        known.update(new)
+        rounds.append(new)
+        tell(new)
 
 
 if __name__ == "__main__":

@@ -55,18 +55,26 @@ class Outcome:
         judgement: what the checker found.
         account: what it judged.
         figures: for people: books, repeats, how soon everything worked again.
-        bugs: lines of logs that must not be there.
+        bugs: what else is wrong: lines of logs that must not be there, and what a scenario has noticed.
+        untested: what did not happen although the scenario is about it.
     """
 
     judgement: Judgement
     account: Account
     figures: Mapping[str, Any]
     bugs: Sequence[str]
+    untested: Sequence[str] = ()
 
     @property
     def violations(self) -> list[str]:
         """Everything that is wrong, for people."""
         return [str(breach) for breach in self.judgement.breaches] + list(self.bugs)
+
+    def needs(self, has_happened: object, otherwise: str) -> Self:
+        """The same; unless this is true, the fault was not put to the test, and that is why."""
+        if has_happened or otherwise in self.untested:
+            return self
+        return attrs.evolve(self, untested=[*self.untested, otherwise])
 
 
 class Stage:
@@ -87,6 +95,7 @@ class Stage:
         chance: for the scenario.
         client: asks for events.
         places: place -> the instance that is there.
+        noticed: what is wrong, and nobody can read in the records.
     """
 
     def __init__(
@@ -120,6 +129,7 @@ class Stage:
         )
         self.client = Client(queue, self._recorder)
         self.places: dict[str, Instance] = {}
+        self.noticed: list[str] = []
         self._all: list[Instance] = []
         self._wanted = [chr(ord("a") + number) for number in range(instances)]
         self._disturbances: list[Disturbance] = []
@@ -128,14 +138,19 @@ class Stage:
         self._records: dict[str, Records] = {}
         self._read_whole: set[str] = set()
         self._further_clients = contextlib.ExitStack()
-        self._pulse = Pulse(folder)
+        self._pulse = Pulse(folder, self.config["consumer_lock_timeout_sec"])
+        self._stalls_judged = 0
+        self._untested: list[str] = []
 
     def __enter__(self) -> Self:
         self._pulse.__enter__()
-        self.client.queue.start()
-        for place in self._wanted:
-            self.launch(place)
-        self.wait_until_ready()
+        with contextlib.ExitStack() as unless_all_is_well:
+            unless_all_is_well.push(self.__exit__)
+            self.client.queue.start()
+            for place in self._wanted:
+                self.launch(place)
+            self.wait_until_ready()
+            unless_all_is_well.pop_all()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -248,6 +263,11 @@ class Stage:
             return not counts[State.WAITING] + counts[State.CLAIMED]
         return False
 
+    def needs(self, has_happened: object, otherwise: str) -> None:
+        """Note that the fault was not put to the test unless this is true; see :class:`Outcome`."""
+        if not has_happened and otherwise not in self._untested:
+            self._untested.append(otherwise)
+
     def wait_for(self, condition: Callable[[], bool], patience: float = _PATIENCE_SECONDS) -> bool:
         """Poll, for what other processes do offers nothing to wait for; whether it came true."""
         deadline = time.monotonic() + patience
@@ -274,10 +294,11 @@ class Stage:
 
     def judged(self, **more: Any) -> Outcome:
         """Judge what has happened since the last time; everything must be finished."""
+        stalls = self._stalls()
         whole = account(
             self._operations(),
             left=self._left(),
-            disturbances=[*self._disturbances, *self._stalls()],
+            disturbances=[*self._disturbances, *stalls],
             died_at=self._died_at,
             epoch_us=(time.time_ns() - time.monotonic_ns()) // 1000,
             resolution=self._backend.capabilities.resolution,
@@ -292,9 +313,15 @@ class Stage:
             "repeats": judgement.repeats,
             "recovery s": recovery_seconds(whole, self._disturbances),
         }
-        if stalls := self._stalls():
-            figures["stalls of the machine"] = len(stalls)
-        return Outcome(judgement=judgement, account=whole, figures=figures, bugs=self._bugs())
+        figures["stalls"] = len(stalls) - self._stalls_judged
+        self._stalls_judged = len(stalls)
+        return Outcome(
+            judgement=judgement,
+            account=whole,
+            figures=figures,
+            bugs=[*self._bugs(), *self.noticed],
+            untested=self._untested,
+        )
 
     def _stalls(self) -> list[Disturbance]:
         return [

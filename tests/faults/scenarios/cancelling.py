@@ -37,7 +37,7 @@ def cancel_storm(given: Circumstances) -> Outcome:
         outcome = stage.outcome()
     answers = Counter(answer.outcome for answer in outcome.account.answers)
     for wanted in (CancelOutcome.CANCELLED, CancelOutcome.IN_FLIGHT, RescheduleOutcome.RESCHEDULED):
-        assert answers[wanted], f"not one {wanted}: {answers}"
+        outcome = outcome.needs(answers[wanted], f"no answer was {wanted.name}")
     figures = {
         **outcome.figures,
         "answers": {f"{type(each).__name__[:-7]} {each.value}": answers[each] for each in answers},

@@ -44,7 +44,7 @@ def galera_conflicts(given: Circumstances) -> Outcome:
             pass
         outcome = stage.outcome()
         conflicts = _conflicts(cluster) - before
-    assert conflicts, "no two nodes ever wanted the same event"
+    outcome = outcome.needs(conflicts, "no two nodes ever wanted the same event")
     return attrs.evolve(outcome, figures={**outcome.figures, "conflicts": conflicts})
 
 

@@ -59,8 +59,7 @@ def zombies_in_calls(given: Circumstances) -> Outcome:
     """The interrupted calls are repeated elsewhere; their ends are refused."""
     events = given.events // 4
     outcome = _paused(given, given.plan(events=events, seconds=8 * LEASE_SECONDS, call_seconds=0.3))
-    assert outcome.judgement.repeats, "no call was interrupted"
-    return outcome
+    return outcome.needs(outcome.judgement.repeats, "no call was interrupted")
 
 
 def _paused(given: Circumstances, plan: Plan) -> Outcome:
@@ -74,7 +73,7 @@ def _paused(given: Circumstances, plan: Plan) -> Outcome:
         stage.wait_until_finished()
         lost = sum(instance.stats()["lost"] for instance in stage.instances)
         outcome = stage.outcome()
-    assert lost, "they held nothing when they were stopped"
+    outcome = outcome.needs(lost, "they held nothing when they were stopped")
     return attrs.evolve(outcome, figures={**outcome.figures, "claims lost": lost})
 
 

@@ -76,7 +76,7 @@ def _proxy_each(given: Circumstances) -> Iterator[tuple[Stage, Mapping[str, Prox
 def _told(outcome: Outcome, happened: Mapping[Happened, int], *wanted: Happened) -> Outcome:
     """The outcome, with what proxies have done; that must be more than once."""
     for each in wanted:
-        assert happened[each] > 1, f"there were {happened[each]} {each.value}"
+        outcome = outcome.needs(happened[each] > 1, f"there were {happened[each]} {each.value}")
     figures = {each.value: happened[each] for each in wanted}
     return attrs.evolve(outcome, figures={**outcome.figures, **figures})
 
@@ -126,8 +126,8 @@ def cut_at_commit(given: Circumstances) -> Outcome:
 def _cut_and_given_up(given: Circumstances, **config: Any) -> Outcome:
     outcome = _cut(given, Fate.CUT_BEFORE, Fate.CUT_AFTER, clients=_NO_REPEATS, **config)
     creations = outcome.account.creations
-    assert any(one.outcome is UNKNOWN for one in creations), "every client got its answer"
-    return outcome
+    is_any_unknown = any(one.outcome is UNKNOWN for one in creations)
+    return outcome.needs(is_any_unknown, "every client got its answer")
 
 
 def _cut(given: Circumstances, *fates: Fate, **config: Any) -> Outcome:
@@ -231,8 +231,8 @@ def cut_off_instances(given: Circumstances) -> Outcome:
                 with stage.disturbed(name), proxies[place].silent(drop=drop):
                     time.sleep(2 * LEASE_SECONDS)
         outcome = stage.outcome()
-        assert outcome.judgement.repeats, "nobody had to take over anything"
-        _told(outcome, proxies["a"].counts, Happened.HELD_BACK)
+        outcome = outcome.needs(outcome.judgement.repeats, "nobody had to take over anything")
+        outcome = _told(outcome, proxies["a"].counts, Happened.HELD_BACK)
         return _told(outcome, proxies["b"].counts, Happened.HELD_BACK, Happened.RESET)
 
 
