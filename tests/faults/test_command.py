@@ -197,13 +197,16 @@ def test_workers_end_with_an_interruption() -> None:
     assert process.returncode == 130
 
 
+_SAMPLE = soak.Sample(memory_mb=60.0, memory_blocks=280_000, threads=23, files=11)
+
+
 class _Rounds:
     """In the place of a soak: one outcome after the other, then Ctrl-C."""
 
     def __init__(self, *outcomes: Outcome) -> None:
         self._outcomes = iter(outcomes)
         self.injected: dict[str, int] = {}
-        self.samples = [soak.Sample(memory_mb=1.0, threads=1, files=1)]
+        self.samples = [_SAMPLE]
 
     def round(self, number: int) -> Outcome:
         for outcome in self._outcomes:
@@ -228,6 +231,26 @@ def test_the_soak_tells_each_round_at_once(
     assert [line[:8] for line in (first, second, third)] == ["round 1:", "round 2:", "round 3:"]
     assert (e0, e1) == tuple(f"    P1: nothing is lost: e{n}: as planned" for n in range(2))
     assert printed.err == "interrupted after 3 rounds\n"
+
+
+def test_a_soak_that_wears_nothing_out() -> None:
+    """What is taken more of at times is no wear, nor what is taken in the beginning."""
+    samples = [_SAMPLE] * 9
+    samples[0] = attrs.evolve(_SAMPLE, threads=3, files=4)
+    samples[8] = attrs.evolve(_SAMPLE, memory_mb=120.0, memory_blocks=400_000)
+    assert soak.wear(samples) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "a_round"),
+    [("memory_mb", 5.0), ("memory_blocks", 200), ("threads", 1), ("files", 3)],
+)
+def test_a_soak_that_wears_something_out(name: str, a_round: float) -> None:
+    """What is taken more of with every round is told."""
+    first = getattr(_SAMPLE, name)
+    samples = [attrs.evolve(_SAMPLE, **{name: first + n * a_round}) for n in range(9)]
+    expected = f"{name}: {first + a_round:.0f} at first, {first + 7 * a_round:.0f} in the end"
+    assert soak.wear(samples) == [expected]
 
 
 @pytest.mark.parametrize("minutes", ["0", "-3", "soon"])

@@ -359,6 +359,8 @@ class _Link:
         messages = self._faults.messages()
         async for data in self._arriving(Side.CLIENT):
             for message in messages.split(data):
+                if server.is_closing():
+                    return
                 fate = None if self._is_muted else self._faults.fate_of(message)
                 if fate is Fate.CUT_AFTER:
                     self._is_muted = True  # passes, with what the server wants before it answers
