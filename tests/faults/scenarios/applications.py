@@ -103,9 +103,11 @@ def _with_deadly_events(given: Circumstances, *, times: int) -> Outcome:
             return not load.is_running and stage.is_finished()
 
         with stage.load(given.plan(deeds={"succeed": 1}, cancelled=0.0, moved=0.0)) as load:
-            for event_id in deadly:
-                data = {"does": "exit", "times": times}
-                stage.client.create(event_id, *_soon(stage, given.seconds), data)
+            part = given.seconds / _DEADLY
+            for number, event_id in enumerate(deadly):
+                # Apart, for one that is claimed by a process that another one ends makes no call.
+                when = _soon(stage, number * part, (number + 0.5) * part)
+                stage.client.create(event_id, *when, {"does": "exit", "times": times})
             stage.wait_for(is_finished)
         stage.wait_until_ready()
         outcome = stage.outcome(may_die=deadly if times > 1 else ())
@@ -122,10 +124,10 @@ def _with_deadly_events(given: Circumstances, *, times: int) -> Outcome:
     )
 
 
-def _soon(stage: Stage, seconds: float) -> tuple[str, int]:
-    """A trigger type, and some time within a load that begins now."""
-    within = timedelta(seconds=stage.chance.uniform(1.5, 1.5 + seconds))
-    return stage.chance.choice(TRIGGER_TYPES), to_us(stage.client.queue.now() + within)
+def _soon(stage: Stage, earliest: float, latest: float) -> tuple[str, int]:
+    """A trigger type, and some time between these seconds of a load that begins now."""
+    after = timedelta(seconds=1.5 + stage.chance.uniform(earliest, latest))
+    return stage.chance.choice(TRIGGER_TYPES), to_us(stage.client.queue.now() + after)
 
 
 def _replace_the_dead(stage: Stage) -> list[str]:
@@ -181,7 +183,7 @@ def cancelled_hanging_triggers(given: Circumstances) -> Outcome:
     with given.any_store() as store, given.stage(store) as stage:
         with stage.load(given.plan(seconds=7 * LEASE_SECONDS)):
             for event_id in hanging:
-                stage.client.create(event_id, *_soon(stage, LEASE_SECONDS), {"does": "hang"})
+                stage.client.create(event_id, *_soon(stage, 0.0, LEASE_SECONDS), {"does": "hang"})
             all_hang = stage.wait_for(lambda: _outlast_a_lease(stage, hanging))
             stage.needs(all_hang, "not all of them were called and kept for a lease")
             for event_id in hanging:

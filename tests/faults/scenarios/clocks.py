@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 
@@ -56,10 +57,14 @@ def jumping_clocks(given: Circumstances) -> Outcome:
     """The same: what they measure themselves, they measure by CLOCK_BOOTTIME."""
     seen: list[float] = []
     with _stage_with_clocks(given, dict.fromkeys("abc", 0.0)) as (stage, clocks):
+        offsets = [0.0, *_OFF_SECONDS.values()]
+        stage.chance.shuffle(offsets)
         with stage.load(given.plan()) as load:
-            while load.is_running:
+            for offset in itertools.cycle(offsets):
+                if not load.is_running:
+                    break
                 place = stage.chance.choice(sorted(clocks))
-                clocks[place].put_off(stage.chance.choice([0.0, *_OFF_SECONDS.values()]))
+                clocks[place].put_off(offset)
                 seen.append(_seconds_off(stage.places[place]))
                 time.sleep(_BETWEEN_JUMPS_SECONDS)
         outcome = stage.outcome()
