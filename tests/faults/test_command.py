@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from tests.faults.results import Row, page
 from tests.faults.scenario import Circumstances
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Outcome
+from tests.interrupting import interrupted
 
 _ACCOUNT = Account(
     creations=[],
@@ -183,18 +182,7 @@ sys.exit(main())
 
 def test_workers_end_with_an_interruption() -> None:
     """Nothing is left that holds the output open, and nobody prints a traceback."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _INTERRUPTED],
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "at work\n"
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60) == ("", "interrupted\n")
-    assert process.returncode == 130
+    assert interrupted(_INTERRUPTED) == (130, "", "interrupted\n")
 
 
 _SAMPLE = soak.Sample(memory_mb=60.0, memory_blocks=280_000, threads=23, files=11)

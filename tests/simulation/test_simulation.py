@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
+from tests.interrupting import interrupted
 from tests.simulation import __main__ as command
 from tests.simulation.faults import Fault
 from tests.simulation.simulation import Outcome, simulate
@@ -112,6 +109,7 @@ def test_command_refuses_to_do_nothing(
 
 _ENDLESS = """
 import sys
+from tests.interrupting import interrupted
 from tests.simulation import __main__ as command
 
 def simulate(seed):
@@ -129,15 +127,5 @@ sys.exit(command.main(["--processes", sys.argv[1]]))
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_command_ends_when_interrupted(processes: str) -> None:
     """In one line, even within code that would catch everything."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _ENDLESS, processes],
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "at work\n"
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (130, "interrupted\n")
+    status, _, errors = interrupted(_ENDLESS, processes)
+    assert (status, errors) == (130, "interrupted\n")
