@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +32,7 @@ def interrupted(program: str, *arguments: str) -> tuple[int, str, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as process:
         try:
             assert process.stdout is not None
@@ -38,5 +41,6 @@ def interrupted(program: str, *arguments: str) -> tuple[int, str, str]:
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate(timeout=_PATIENCE_SECONDS)
         finally:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # nobody of the group is left
+                os.killpg(process.pid, signal.SIGKILL)
     return process.returncode, output, errors
