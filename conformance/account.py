@@ -121,9 +121,10 @@ class Account:
         timeout_ns: calls that take longer may be given up and repeated; 0: none is.
         timer_error_us: how far an instance's timer may have run ahead since it was last compared
             with the backend's clock.
-        pause_ns: how long after it was stopped a process may begin a call of which it had decided
-            before. A real one needs some time before it has written down that it has begun.
-            That it goes on is noted only afterwards, so it may even have begun before that.
+        pause_ns: how long after it was stopped a process may begin a call, or ask the backend for
+            something, of which it had decided before. A real one needs some time before it has
+            written down that it has begun. That it goes on is noted only afterwards, so it may
+            even have begun before that.
     """
 
     creations: Sequence[Creation]

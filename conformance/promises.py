@@ -18,7 +18,7 @@ import attrs
 
 from futurama.backend import Claim, Settlement, SettlementKind, State, StoredEvent
 from futurama.conformance import history
-from futurama.conformance.account import Account, Answer, Call, Creation, Ending
+from futurama.conformance.account import Account, Answer, Call, Creation, Disturbance, Ending
 from futurama.conformance.failure import LawBroken
 from futurama.conformance.history import OPEN_END, UNKNOWN, Kind, Step
 from futurama.events import CancelOutcome, RescheduleOutcome
@@ -313,9 +313,14 @@ def _was_stopped_before(call: Call, account: Account) -> bool:
     return any(
         each.stops
         and each.instance == call.instance
-        and each.start <= call.start <= each.end + account.pause_ns
+        and each.start <= call.start <= _felt_until(each, account)
         for each in account.disturbances
     )
+
+
+def _felt_until(fault: Disturbance, account: Account) -> int:
+    """Until when what is written down may have been decided before the fault had ended."""
+    return fault.end + (account.pause_ns if fault.stops else 0)
 
 
 def _after_completion(life: _Life, account: Account) -> Iterator[str]:
@@ -373,7 +378,7 @@ def _may_have_been_given_up(call: Call, repeat: Call, account: Account) -> bool:
 def _was_disturbed(account: Account, life: _Life, instance: str, start: int, end: int) -> bool:
     return any(
         each.start < end
-        and each.end > start
+        and _felt_until(each, account) > start
         and each.instance in {None, instance}
         and each.event_id in {None, life.event_id}
         for each in account.disturbances

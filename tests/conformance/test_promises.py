@@ -574,6 +574,13 @@ class TestAttempt:
         unexplained = attrs.evolve(REPEATED, calls=calls, disturbances=[])
         assert broken(unexplained) == {Promise.ATTEMPT}
 
+    @pytest.mark.parametrize(("stops", "expected"), [(True, set()), (False, {Promise.ATTEMPT})])
+    def test_stopped_just_before_the_claim(self, *, stops: bool, expected: set[Promise]) -> None:
+        """Who is stopped between its clock and the claim is given a lease that is over."""
+        fault = disturbance(-1000, FIRST.start / 1e6 - 1, stops=stops)
+        whole = attrs.evolve(REPEATED, calls=[REPEATED.calls[1]], disturbances=[fault])
+        assert broken(whole) == expected
+
     def test_counted_without_a_call_and_buried(self) -> None:
         """Nor is it made the reason of a burial unless there was a fault."""
         steps = (ADDED, FIRST, LATER, settle(3511, Settlement.bury(LATER.outcome, "why"), by="b"))
