@@ -342,7 +342,10 @@ class PostgreSQLDialect(ServerDialect):
             return Fault.REJECTED, "the driver refuses a value"
         if isinstance(error, psycopg.ProgrammingError | psycopg.NotSupportedError):
             return Fault.SETUP, "the driver refuses a statement or a key of the configuration"
-        return _refusal(error) or (Fault.UNAVAILABLE, "the connection was refused or lost")
+        return _refusal(error) or (
+            Fault.UNAVAILABLE,
+            "the connection was refused or lost; is the server running there?",
+        )
 
     def is_rolled_back(self, error: BaseException) -> bool:
         """See :class:`Dialect`."""

@@ -504,7 +504,7 @@ def test_a_host_that_is_down_is_a_problem(without_first: Pair) -> None:
     """Even though the other one works."""
     first, second = _found(without_first)
     assert (first.verdict, second.value) == (Verdict.PROBLEM, "in use")
-    assert "is it running" in first.advice
+    assert "running" in first.advice  # libpq does not always say that nobody listens there
     assert _PASSWORD not in repr(first)
 
 

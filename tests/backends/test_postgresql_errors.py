@@ -64,6 +64,14 @@ def test_every_refusal_becomes_one_of_our_errors(words: str) -> None:
     assert f"FATAL: {words} and so on" in str(translated)
 
 
+def test_a_server_that_died_is_asked_about() -> None:
+    """libpq may say that it closed the connection, although nobody listens there any more."""
+    error = _error(None, "connection failed: server closed the connection unexpectedly")
+    fault, advice = _DIALECT.fault(error)
+    assert fault is Fault.UNAVAILABLE
+    assert "is the server running" in advice
+
+
 @pytest.mark.parametrize(
     "error",
     [
