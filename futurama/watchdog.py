@@ -111,12 +111,14 @@ class Watchdog:
             held, due = self._abandoned.popleft()
             try:
                 self._end_lease(held, due)
-            except BackendError as exc:
-                error = exc
+            except Exception as exc:
                 if self._timer_us() < held.lease_end_us:
                     self._abandoned.append((held, due))
                 else:
                     self._lose([held])
+                if not isinstance(exc, BackendError):
+                    raise  # a bug of the backend
+                error = exc
                 if not isinstance(exc, EventsLockedError | BackendRejectedError):
                     break  # those that follow would wait for the same
         if error is not None:

@@ -450,13 +450,15 @@ def test_stopping_does_not_wait_for_abandoned_calls(
     assert not stuck.gate.is_set()
 
 
+@pytest.mark.parametrize("error", [unavailable(), RuntimeError("a bug of the backend")])
 def test_a_claim_is_given_back_when_the_backend_fails_first(
-    stuck: Stuck, start: Callable[..., Queue], told: Told
+    stuck: Stuck, start: Callable[..., Queue], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """P9: the next attempt is made although the first try to end the lease failed."""
+    """P9: the next attempt is made although the first try to end the lease failed, in any way."""
+    monkeypatch.setattr("futurama.runtime._PAUSE_AFTER_A_BUG_SECONDS", 0.0)
     queue = start(max_retry=1, retry_base_msec=1)
     real = queue.backend.renew
-    failing = [fails(unavailable())]
+    failing = [fails(error)]
 
     def renew(*args: Any, **kwargs: Any) -> Any:
         return failing.pop()(lambda: None) if failing else real(*args, **kwargs)
