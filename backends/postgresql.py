@@ -11,6 +11,7 @@ import select
 import ssl as tls
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from traceback import clear_frames
 from typing import Any, ClassVar, Self, TypeVar
 
 import attrs
@@ -253,6 +254,9 @@ class PostgreSQLDialect(ServerDialect):
                 **self._tls(),
             )
         except psycopg.OperationalError as error:
+            # Frames of psycopg refer to their own error, and so would keep a connection that timed
+            # out open until the garbage collector comes by: a server that goes on would wait for it.
+            clear_frames(error.__traceback__)
             if database is None and _refusal(error) is None and self._is_database_missing(address):
                 raise psycopg.errors.InvalidCatalogName(str(error)) from error
             raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -29,6 +31,9 @@ from tests.backends.samples import T0, claim_all, event, events, seconds
 from tests.servers import free_port
 from tests.servers.proxy import Fate, Happened, Proxy
 from tests.servers.wire import MESSAGES
+
+_PATIENCE_SECONDS = 10.0
+"""How long to wait for what should be so already."""
 
 
 @pytest.fixture
@@ -97,6 +102,27 @@ def test_unreachable_server(site: Site) -> None:
     with pytest.raises(BackendUnavailableError, match="keys host and port") as caught:
         site.make(port=port).open()
     assert f"127.0.0.1:{port}" in str(caught.value)
+
+
+@pytest.fixture
+def no_garbage_is_collected() -> Iterator[None]:
+    """Nothing is ended because the collector happens to run."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage_is_collected")
+def test_an_attempt_that_was_given_up_leaves_no_connection(product: str) -> None:
+    """A server that hung and goes on finds nobody whose login it would wait for."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        backend = configured(product, port=silent.getsockname()[1], connect_timeout_sec=1)
+        with pytest.raises(BackendUnavailableError):
+            backend.open()
+        with silent.accept()[0] as connection:
+            connection.settimeout(_PATIENCE_SECONDS)
+            while connection.recv(65_536):
+                pass
 
 
 def test_unknown_database_without_the_right_to_create_it(site: Site, user: dict[str, str]) -> None:
